@@ -1,0 +1,58 @@
+"""ONNX to graph and back: load and normalise, layers with their features, submodels. Knows no device and no solver."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graph_io.cuts import head_of_cut, single_tensor_cuts
+    from graph_io.errors import ModelError
+    from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
+    from graph_io.light_models import LIGHT_MODELS, light_model
+    from graph_io.model import Model, load_model
+    from graph_io.submodels import Part, split
+
+__distribution__ = "dnn-partition"
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Granularity": "graph",
+    "LIGHT_MODELS": "light_models",
+    "Layer": "graph",
+    "LayerGraph": "graph",
+    "Model": "model",
+    "ModelError": "errors",
+    "Part": "submodels",
+    "Tensor": "graph",
+    "head_of_cut": "cuts",
+    "light_model": "light_models",
+    "load_graph": "graph",
+    "load_model": "model",
+    "single_tensor_cuts": "cuts",
+    "split": "submodels",
+}
+
+__all__ = [
+    "LIGHT_MODELS",
+    "Granularity",
+    "Layer",
+    "LayerGraph",
+    "Model",
+    "ModelError",
+    "Part",
+    "Tensor",
+    "head_of_cut",
+    "light_model",
+    "load_graph",
+    "load_model",
+    "single_tensor_cuts",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing onnx and networkx takes a third of a second, which a command that only parses a link need not wait for.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'graph_io' has no attribute {name!r}")
+    value = getattr(import_module(f"graph_io.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

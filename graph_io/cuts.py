@@ -1,0 +1,120 @@
+"""Legal cuts: sets of tensors that separate a model's inputs from its outputs."""
+
+from collections.abc import Iterable
+
+from graph_io.errors import ModelError
+from graph_io.graph import LayerGraph, Tensor
+
+
+def head_of_cut(graph: LayerGraph, cut: Iterable[str]) -> frozenset[str]:
+    """Return the layers in front of a cut: the ancestors of its tensors, their producers included.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+        From `load_graph`.
+    cut : iterable of str
+        Tensor names. The model's inputs are the cut with everything behind it, its outputs the one with nothing.
+
+    Raises
+    ------
+    ModelError
+        An unknown tensor, one inside a layer, one downstream of another, or a path around the cut, which is named.
+
+    Notes
+    -----
+    Legal: every path from a model input to a model output meets the cut, and no member is downstream of another. Linear.
+    """
+    names = tuple(dict.fromkeys(cut))
+    if not names:
+        raise ModelError("the cut is empty; name at least one tensor (the model's inputs put everything behind it)")
+    tensors = _tensors(graph)
+    for name in names:
+        _check_known(graph, name)
+    head: set[str] = set()
+    pending = [tensors[name].producer for name in names]
+    while pending:
+        layer = pending.pop()
+        if layer is not None and layer not in head:
+            head.add(layer)
+            pending.extend(graph.predecessors(layer))
+    for name in names:
+        readers_in_head = [reader for reader in tensors[name].consumers if reader in head]
+        if readers_in_head:
+            below = next(other for other in names if _leads_to(graph, readers_in_head, tensors[other].producer))
+            raise ModelError(f"cut: tensor '{below}' is downstream of '{name}'; a legal cut holds only one of them")
+    _refuse_escape(graph, frozenset(names))
+    return frozenset(head)
+
+
+def single_tensor_cuts(graph: LayerGraph) -> tuple[str, ...]:
+    """Return every tensor that is a legal cut by itself, from the inputs to the outputs. Linear in the graph's size."""
+    tensors = _tensors(graph)
+    last_use: dict[str, int] = {}
+    position = {layer: index for index, layer in enumerate(graph.nodes)}
+    outputs = set(graph.graph["outputs"])
+    for tensor in tensors.values():
+        uses = [position[reader] for reader in tensor.consumers]
+        last_use[tensor.name] = len(position) if tensor.name in outputs else max(uses, default=-1)
+    open_tensors = {name for name in graph.graph["inputs"] if last_use[name] >= 0}
+    found: dict[str, None] = dict.fromkeys(open_tensors) if len(open_tensors) == 1 else {}
+    closing: dict[int, list[str]] = {}
+    for name, index in last_use.items():
+        closing.setdefault(index, []).append(name)
+    for index, layer in enumerate(graph.nodes):
+        open_tensors.update(graph.nodes[layer]["layer"].outputs)
+        open_tensors.difference_update(closing.get(index, ()))
+        if len(open_tensors) == 1:
+            found.update(dict.fromkeys(open_tensors))
+    return tuple(found)
+
+
+def _tensors(graph: LayerGraph) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = graph.graph["tensors"]
+    return tensors
+
+
+def _check_known(graph: LayerGraph, name: str) -> None:
+    if name in _tensors(graph):
+        return
+    maker = next((node.name for node in graph.graph["model"].proto.graph.node if name in node.output), None)
+    for layer, data in graph.nodes(data=True):
+        if maker in data["layer"].nodes:
+            outputs = ", ".join(f"'{output}'" for output in data["layer"].outputs)
+            raise ModelError(
+                f"cut: tensor '{name}' lies inside the layer '{layer}', which the runtime runs as one; "
+                f"cut at {outputs}, or use granularity='node' (--granularity node)"
+            )
+    raise ModelError(f"cut: tensor '{name}' is not in the model; `dnn-partition inspect` lists the tensors to cut at")
+
+
+def _leads_to(graph: LayerGraph, start: list[str], goal: str | None) -> bool:
+    seen, pending = set(start), list(start)
+    while pending:
+        layer = pending.pop()
+        if layer == goal:
+            return True
+        fresh = [successor for successor in graph.successors(layer) if successor not in seen]
+        seen.update(fresh)
+        pending.extend(fresh)
+    return False
+
+
+def _refuse_escape(graph: LayerGraph, cut: frozenset[str]) -> None:
+    tensors, outputs = _tensors(graph), set(graph.graph["outputs"])
+    came_from: dict[str, str | None] = {name: None for name in graph.graph["inputs"] if name not in cut}
+    pending = list(came_from)
+    while pending:
+        name = pending.pop()
+        if name in outputs:
+            path = [name]
+            while (previous := came_from[path[-1]]) is not None:
+                path.append(previous)
+            path.reverse()
+            shown = path if len(path) <= 6 else [*path[:3], "...", *path[-2:]]
+            raise ModelError(f"cut: the path {' -> '.join(shown)} escapes it; add a tensor of this path to the cut")
+        for reader in tensors[name].consumers:
+            for output in graph.nodes[reader]["layer"].outputs:
+                if output not in cut and output not in came_from:
+                    came_from[output] = name
+                    pending.append(output)

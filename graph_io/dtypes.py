@@ -1,0 +1,54 @@
+"""ONNX element types: their NumPy names and the bytes that a tensor of them takes."""
+
+from math import prod
+
+from onnx import TensorProto
+
+_BITS = {
+    TensorProto.FLOAT: ("float32", 32),
+    TensorProto.DOUBLE: ("float64", 64),
+    TensorProto.FLOAT16: ("float16", 16),
+    TensorProto.BFLOAT16: ("bfloat16", 16),
+    TensorProto.INT8: ("int8", 8),
+    TensorProto.INT16: ("int16", 16),
+    TensorProto.INT32: ("int32", 32),
+    TensorProto.INT64: ("int64", 64),
+    TensorProto.UINT8: ("uint8", 8),
+    TensorProto.UINT16: ("uint16", 16),
+    TensorProto.UINT32: ("uint32", 32),
+    TensorProto.UINT64: ("uint64", 64),
+    TensorProto.BOOL: ("bool", 8),
+    TensorProto.COMPLEX64: ("complex64", 64),
+    TensorProto.COMPLEX128: ("complex128", 128),
+    TensorProto.FLOAT8E4M3FN: ("float8e4m3fn", 8),
+    TensorProto.FLOAT8E4M3FNUZ: ("float8e4m3fnuz", 8),
+    TensorProto.FLOAT8E5M2: ("float8e5m2", 8),
+    TensorProto.FLOAT8E5M2FNUZ: ("float8e5m2fnuz", 8),
+    TensorProto.INT4: ("int4", 4),
+    TensorProto.UINT4: ("uint4", 4),
+}
+# The runtime's profiler names element types in its own way.
+_RUNTIME_NAMES = {"float": "float32", "double": "float64"}
+_BY_NAME = {name: (element_type, bits) for element_type, (name, bits) in _BITS.items()}
+
+
+def dtype_name(element_type: int) -> str | None:
+    """Return the NumPy-style name of an ONNX element type, or None for one without a fixed size (string)."""
+    known = _BITS.get(element_type)
+    return known[0] if known else None
+
+
+def dtype_of_runtime(name: str) -> str | None:
+    """Return the same for a name as the runtime's profiler prints it."""
+    name = _RUNTIME_NAMES.get(name, name)
+    return name if name in _BY_NAME else None
+
+
+def element_type(dtype: str) -> int:
+    """Return the ONNX element type of a name that `dtype_name` gave."""
+    return _BY_NAME[dtype][0]
+
+
+def size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """Return the bytes that a dense tensor takes; types below one byte are packed."""
+    return -(-prod(shape) * _BY_NAME[dtype][1] // 8)

@@ -1,0 +1,208 @@
+"""Which original nodes the runtime executes as one: read off its optimised graph by dataflow, never by name of a node.
+
+A tensor of the original graph that the optimised graph still produces is a boundary: what lies between boundaries was
+fused. Names of nodes do not survive on transformers; names of tensors do wherever a fusion ends.
+"""
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import networkx as nx
+import onnx
+from onnx import NodeProto
+
+from graph_io.dataflow import Dataflow, node_reads
+from graph_io.errors import ModelError
+from graph_io.model import Model
+from graph_io.skeleton import write_skeleton
+
+Group = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One step of the optimised graph and the original nodes that it stands for.
+
+    Attributes
+    ----------
+    members : tuple of str
+        Names of the optimised nodes: more than one where the optimiser rewrote a pattern into several.
+    nodes : tuple of int
+        Numbers of the original nodes that they replace, ascending.
+    """
+
+    members: tuple[str, ...]
+    nodes: Group
+
+
+def fused_groups(model: Model, flow: Dataflow) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """Group the nodes of a model as the runtime's EXTENDED optimisation fuses them on the CPU of this host.
+
+    Returns
+    -------
+    groups : tuple of tuple of int
+        A partition of the node numbers, in topological order; the graph between the groups has no cycle.
+    notes : tuple of str
+        Where the runtime's grouping could not be kept.
+
+    Raises
+    ------
+    ModelError
+        The runtime refuses the model, for example for an operator that it lacks.
+    """
+    nodes = optimized_nodes(model, level="extended")
+    if nodes is None:
+        return single_groups(flow), ("the runtime could not write its optimised graph: every node is a layer of its own",)
+    claims: dict[int, int] = {}
+    contested: set[int] = set()
+    kernels = trace_kernels(flow, nodes)
+    for number, kernel in enumerate(kernels):
+        for node in kernel.nodes:
+            if claims.setdefault(node, number) != number:
+                contested.add(node)
+    # What two kernels both absorbed (a Transpose folded into two products) becomes a layer of its own.
+    groups = [tuple(node for node in kernel.nodes if node not in contested) for kernel in kernels]
+    groups += [(node,) for node in sorted(contested)]
+    groups += [(node,) for node in range(len(flow.nodes)) if node not in claims]
+    return _acyclic(flow, [group for group in groups if group])
+
+
+def single_groups(flow: Dataflow) -> tuple[Group, ...]:
+    """Keep every node apart."""
+    return tuple((number,) for number in range(len(flow.nodes)))
+
+
+def optimized_nodes(model: Model, *, level: str) -> Sequence[NodeProto] | None:
+    """Let the runtime optimise a model and return the nodes of the result; None where it cannot write it down.
+
+    Parameters
+    ----------
+    model : Model
+    level : {"none", "extended"}
+        "none" only asks whether the runtime takes the model.
+    """
+    import onnxruntime
+
+    levels = onnxruntime.GraphOptimizationLevel
+    with tempfile.TemporaryDirectory(prefix="dnn-partition-") as folder:
+        result = Path(folder) / "optimized.onnx"
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.graph_optimization_level = {
+            "none": levels.ORT_DISABLE_ALL,
+            "extended": levels.ORT_ENABLE_EXTENDED,
+        }[level]
+        if level != "none":
+            options.optimized_model_filepath = str(result)
+        path = write_skeleton(model.proto, Path(folder))
+        try:
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's exceptions share no public base class
+            if "SerializeToZeroCopyStream" in str(error) or "exceeds 2GB" in str(error) or "2GB" in str(error):
+                return None
+            raise ModelError(f"model '{model.name}' cannot run in onnxruntime: {_reason(error)}") from error
+        if level == "none":
+            return None
+        return list(onnx.load(result, load_external_data=False).graph.node)
+
+
+def _reason(error: BaseException) -> str:
+    """Strip the runtime's prefix of codes and paths from its message."""
+    text = str(error).strip().splitlines()[0]
+    text = text.split("[ONNXRuntimeError]")[-1]
+    for mark in (" : FAIL : ", " : INVALID_ARGUMENT : ", " : NOT_IMPLEMENTED : ", " : INVALID_GRAPH : "):
+        text = text.split(mark)[-1]
+    text = text.split("failed:")[-1]
+    return text.strip(" :")
+
+
+def trace_kernels(
+    flow: Dataflow, nodes: Sequence[NodeProto], *, original_name: Callable[[str], str] = lambda name: name
+) -> tuple[Kernel, ...]:
+    """Find for each step of an optimised graph the original nodes that it stands for.
+
+    Parameters
+    ----------
+    flow : Dataflow
+        Of the original graph.
+    nodes : sequence of onnx.NodeProto
+        Of the optimised graph.
+    original_name : callable
+        Maps a tensor name of the optimised graph to the original tensor that holds the same values, or to itself.
+
+    Notes
+    -----
+    Optimised nodes that are linked by an invented tensor form one step. Its original nodes are those between the
+    original tensors that it produces and the nearest surviving tensors upstream. Linear in the size of both graphs.
+    """
+    parent = list(range(len(nodes)))
+
+    def find(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    known = set(flow.inputs) | set(flow.producer)
+    maker: dict[str, int] = {}
+    written: list[list[str]] = []
+    for number, node in enumerate(nodes):
+        names = [original_name(name) for name in node.output if name]
+        written.append([name for name in names if name in known])
+        for name in node_reads(node):
+            # An invented tensor joins its reader to its maker, unless an original one already marks the boundary.
+            if original_name(name) not in known and name in maker:
+                parent[find(number)] = find(maker[name])
+        maker.update((name, number) for name in node.output if name)
+
+    steps: dict[int, list[int]] = {}
+    for number in range(len(nodes)):
+        steps.setdefault(find(number), []).append(number)
+    surviving = set(flow.inputs) | {name for names in written for name in names}
+    kernels = []
+    for members in steps.values():
+        outputs = [name for number in members for name in written[number]]
+        covered = _between(flow, outputs, surviving)
+        kernels.append(Kernel(tuple(nodes[number].name for number in members), covered))
+    return tuple(kernels)
+
+
+def _between(flow: Dataflow, outputs: Iterable[str], surviving: set[str]) -> Group:
+    covered: set[int] = set()
+    pending = deque(flow.producer[name] for name in outputs if name in flow.producer)
+    while pending:
+        node = pending.pop()
+        if node in covered:
+            continue
+        covered.add(node)
+        pending.extend(flow.producer[name] for name in flow.reads[node] if name not in surviving)
+    return tuple(sorted(covered))
+
+
+def _acyclic(flow: Dataflow, groups: list[Group]) -> tuple[tuple[Group, ...], tuple[str, ...]]:
+    """Break groups that wait for each other into single nodes, and sort all of them topologically."""
+    notes: list[str] = []
+    while True:
+        groups.sort(key=lambda group: group[-1])
+        member = {node: index for index, group in enumerate(groups) for node in group}
+        quotient = nx.DiGraph()
+        quotient.add_nodes_from(range(len(groups)))
+        for node, names in enumerate(flow.reads):
+            for name in names:
+                if name in flow.producer:
+                    edge = (member[flow.producer[name]], member[node])
+                    if edge[0] != edge[1]:
+                        quotient.add_edge(*edge)
+        knots = [knot for knot in nx.strongly_connected_components(quotient) if len(knot) > 1]
+        if not knots:
+            order = nx.lexicographical_topological_sort(quotient, key=lambda index: groups[index][-1])
+            return tuple(groups[index] for index in order), tuple(notes)
+        broken = set().union(*knots)
+        notes.append(f"{len(broken)} fused groups depend on each other and are kept as single nodes")
+        singles = [(node,) for index in broken for node in groups[index]]
+        groups = [group for index, group in enumerate(groups) if index not in broken] + singles

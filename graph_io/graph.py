@@ -1,0 +1,218 @@
+"""The layer graph: what the rest of the library sees of a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Literal, TypeAlias
+
+import networkx as nx
+from onnx import ModelProto
+
+from graph_io.dataflow import Dataflow, dataflow
+from graph_io.dtypes import size_bytes
+from graph_io.errors import ModelError
+from graph_io.features import node_flops
+from graph_io.fusion import Group, fused_groups, optimized_nodes, single_groups
+from graph_io.model import Model, load_model
+from graph_io.shapes import ShapeAndType, concrete_shapes, fix_input_dims
+from graph_io.skeleton import structure_sha256
+
+Granularity: TypeAlias = Literal["layer", "node"]
+LayerGraph: TypeAlias = "nx.DiGraph[str]"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The atom of partition: original nodes that the runtime executes as one.
+
+    Attributes
+    ----------
+    id : str
+        Name of the group's node with the most arithmetic; unique in the graph.
+    nodes : tuple of str
+        Names of the original nodes, in topological order.
+    op_types : tuple of str
+        Their operator types, in the same order.
+    inputs, outputs : tuple of str
+        Tensors that enter from other layers or the user, and tensors that others or the user read.
+    constants : tuple of str
+        Constant tensors that it reads: weights, and values computed from weights alone.
+    flops : float
+        Floating-point operations of one inference; a multiply-add counts as two.
+    input_bytes, output_bytes, weight_bytes : int
+        Sizes of these tensors, each counted once.
+    """
+
+    id: str
+    nodes: tuple[str, ...]
+    op_types: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: tuple[str, ...]
+    flops: float
+    input_bytes: int
+    output_bytes: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A value between layers, or between a layer and the user.
+
+    Attributes
+    ----------
+    name : str
+    dtype : str
+        NumPy-style name, such as ``"float32"``.
+    shape : tuple of int
+    size_bytes : int
+    producer : str or None
+        Layer id; None for a model input.
+    consumers : tuple of str
+        Layer ids in topological order, each once; empty for a model output that no layer reads.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+    producer: str | None
+    consumers: tuple[str, ...]
+
+
+def load_graph(
+    source: str | PathLike[str] | ModelProto | Model,
+    *,
+    dims: Mapping[str, int] | None = None,
+    granularity: Granularity = "layer",
+) -> LayerGraph:
+    """Load an ONNX model as a graph of layers.
+
+    Parameters
+    ----------
+    source : path, onnx.ModelProto or Model
+    dims : mapping of str to int, optional
+        Values of symbolic dimensions, such as ``{"seq": 128}``; a dimension without a name is ``"input.axis"``. An
+        unnamed or batch dimension on axis 0 becomes 1, which ``notes`` says.
+    granularity : {"layer", "node"}
+        Group nodes as the runtime fuses them, or keep every node apart.
+
+    Returns
+    -------
+    networkx.DiGraph
+        Node: layer id, with the attribute ``layer: Layer`` (and ``latency_s: {machine: seconds}`` once annotated).
+        Edge: ``tensors: tuple[str, ...]``, the tensors that pass. Graph attributes: ``name`` (str), ``model`` (`Model`),
+        ``tensors`` (name to `Tensor`), ``inputs`` and ``outputs`` (tuples of names, of the model), ``granularity``,
+        ``dims`` (dict), ``constant_bytes`` (name to int), ``structure_sha256`` (str), ``notes`` (tuple of str). Layers are in
+        topological order.
+
+    Raises
+    ------
+    ModelError
+        See `load_model`, `fix_input_dims`, `concrete_shapes` and `fused_groups`.
+    """
+    if granularity not in ("layer", "node"):
+        raise ModelError(f"granularity {granularity!r} is unknown; use 'layer' or 'node'")
+    model = source if isinstance(source, Model) else load_model(source)
+    flow = dataflow(model.proto)
+    if not flow.nodes:
+        raise ModelError(f"model '{model.name}' has no compute node: its outputs do not depend on its inputs")
+    input_shapes, dim_notes = fix_input_dims(model, dims or {})
+    if granularity == "layer":
+        groups, group_notes = fused_groups(model, flow)
+    else:
+        optimized_nodes(model, level="none")
+        groups, group_notes = single_groups(flow), ()
+    shapes = concrete_shapes(model, flow, input_shapes)
+
+    tensors = _tensors(flow, groups, shapes)
+    constant_bytes = _constant_bytes(flow, shapes)
+    layers = _layers(flow, groups, shapes, tensors, constant_bytes)
+    ids = {number: layer.id for number, layer in enumerate(layers)}
+    graph: LayerGraph = nx.DiGraph(
+        name=model.name,
+        model=model,
+        inputs=flow.inputs,
+        outputs=flow.outputs,
+        granularity=granularity,
+        dims=dict(dims or {}),
+        constant_bytes=constant_bytes,
+        structure_sha256=structure_sha256(model.proto),
+        notes=(*model.notes, *dim_notes, *group_notes),
+    )
+    for layer in layers:
+        graph.add_node(layer.id, layer=layer)
+    named: dict[str, Tensor] = {}
+    passing: dict[tuple[str, str], list[str]] = {}
+    for name, (producer, consumers) in tensors.items():
+        dtype, shape = shapes[name]
+        readers = tuple(ids[number] for number in consumers)
+        owner = None if producer is None else ids[producer]
+        named[name] = Tensor(name, dtype, shape, size_bytes(dtype, shape), owner, readers)
+        for reader in readers:
+            if owner is not None:
+                passing.setdefault((owner, reader), []).append(name)
+    graph.graph["tensors"] = named
+    for (owner, reader), names in passing.items():
+        graph.add_edge(owner, reader, tensors=tuple(names))
+    return graph
+
+
+def _tensors(
+    flow: Dataflow, groups: tuple[Group, ...], shapes: Mapping[str, ShapeAndType]
+) -> dict[str, tuple[int | None, tuple[int, ...]]]:
+    """Find the tensors that cross from group to group, or from or to the user: name to producer and consumers."""
+    member = {node: number for number, group in enumerate(groups) for node in group}
+    crossing: dict[str, tuple[int | None, tuple[int, ...]]] = {}
+    for name in (*flow.inputs, *flow.producer):
+        producer = member[flow.producer[name]] if name in flow.producer else None
+        consumers = sorted({member[node] for node in flow.consumers.get(name, ())} - {producer})
+        if producer is None or consumers or name in flow.outputs:
+            crossing[name] = (producer, tuple(number for number in consumers if number is not None))
+    return crossing
+
+
+def _constant_bytes(flow: Dataflow, shapes: Mapping[str, ShapeAndType]) -> dict[str, int]:
+    names = dict.fromkeys(name for read in flow.constants_read for name in read)
+    # A constant whose shape no rule knows was folded away by the runtime; the sizes of what it is made from are counted.
+    return {name: size_bytes(*shapes[name]) for name in names if name in shapes}
+
+
+def _layers(
+    flow: Dataflow,
+    groups: tuple[Group, ...],
+    shapes: Mapping[str, ShapeAndType],
+    tensors: Mapping[str, tuple[int | None, tuple[int, ...]]],
+    constant_bytes: Mapping[str, int],
+) -> list[Layer]:
+    sizes = {name: shape for name, (_, shape) in shapes.items()}
+    layers = []
+    for number, group in enumerate(groups):
+        nodes = [flow.nodes[index] for index in group]
+        flops = [node_flops(node, sizes) for node in nodes]
+        inputs = _once(name for index in group for name in flow.reads[index] if _is_foreign(name, number, tensors))
+        outputs = _once(name for node in nodes for name in node.output if name in tensors)
+        constants = _once(name for index in group for name in flow.constants_read[index])
+        layers.append(
+            Layer(
+                id=nodes[flops.index(max(flops))].name,
+                nodes=tuple(node.name for node in nodes),
+                op_types=tuple(node.op_type for node in nodes),
+                inputs=inputs,
+                outputs=outputs,
+                constants=constants,
+                flops=sum(flops),
+                input_bytes=sum(size_bytes(*shapes[name]) for name in inputs),
+                output_bytes=sum(size_bytes(*shapes[name]) for name in outputs),
+                weight_bytes=sum(constant_bytes.get(name, 0) for name in constants),
+            )
+        )
+    return layers
+
+
+def _is_foreign(name: str, number: int, tensors: Mapping[str, tuple[int | None, tuple[int, ...]]]) -> bool:
+    return name in tensors and tensors[name][0] != number
+
+
+def _once(names: object) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))  # type: ignore[call-overload]

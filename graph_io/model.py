@@ -1,0 +1,219 @@
+"""Read an ONNX model and bring it into the one form that the rest of the library works on."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+
+from graph_io.dataflow import node_reads
+from graph_io.errors import ModelError
+
+# protobuf cannot write a message of 2 GiB or more, so neither a part nor the profiled copy could be made.
+_LARGEST_MODEL_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A normalised model.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        IR version 4 or newer; initializers are not inputs; every node has a unique name and leads to an output; nodes
+        are in topological order; no stale ``value_info``.
+    name : str
+        File name without its ending, else the graph's name.
+    path : pathlib.Path or None
+        Where it was read from; None for a model built in memory.
+    notes : tuple of str
+        What normalising changed that a user may want to know.
+    """
+
+    proto: ModelProto
+    name: str
+    path: Path | None
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {len(self.proto.graph.node)} nodes)"
+
+
+def load_model(source: str | PathLike[str] | ModelProto) -> Model:
+    """Read and normalise a model.
+
+    Parameters
+    ----------
+    source : path or onnx.ModelProto
+        External data is read from the file's own folder. A given ModelProto is copied, never changed.
+
+    Raises
+    ------
+    ModelError
+        Not a readable ONNX file, a graph without a compute node, a cycle, or weights of 2 GiB and more.
+    """
+    if isinstance(source, ModelProto):
+        proto, path = ModelProto(), None
+        proto.CopyFrom(source)
+        name = proto.graph.name or "model"
+    else:
+        path = Path(source)
+        proto, name = _read(path), path.stem
+    label = str(path) if path is not None else name
+    if not proto.graph.node:
+        raise ModelError(f"model '{label}' has no compute node, so there is nothing to partition")
+    notes = _normalise(proto, label)
+    return Model(proto=proto, name=name, path=path, notes=tuple(notes))
+
+
+def _read(path: Path) -> ModelProto:
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise ModelError(f"model '{path}' cannot be read: {error.strerror or error}") from error
+    except (DecodeError, ValueError, TypeError) as error:
+        raise ModelError(f"model '{path}' is not an ONNX file, or it is cut short; export or download it again") from error
+    if not proto.ir_version and not proto.opset_import:
+        raise ModelError(f"model '{path}' is not an ONNX file: it has no IR version and no opset; export it again")
+    try:
+        onnx.load_external_data_for_model(proto, str(path.parent))
+    except Exception as error:  # onnx raises its own checker errors, OSError and ValueError here
+        raise ModelError(f"model '{path}': its external data cannot be read: {_first_line(error)}") from error
+    return proto
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _normalise(proto: ModelProto, label: str) -> list[str]:
+    graph = proto.graph
+    notes: list[str] = []
+    _store_raw(graph)
+    size = sum(len(tensor.raw_data) for tensor in graph.initializer)
+    if size > _LARGEST_MODEL_BYTES:
+        raise ModelError(f"model '{label}' holds {size / 1e9:.2f} GB of weights; above 2.1 GB is not supported yet")
+
+    initializers = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    inputs = [value for value in graph.input if value.name not in initializers]
+    if len(inputs) != len(graph.input):
+        if proto.ir_version >= 4:
+            notes.append(f"{len(graph.input) - len(inputs)} inputs with default values are treated as constants")
+        del graph.input[:]
+        graph.input.extend(inputs)
+    # Below 4 every initializer had to be an input too, and shape inference still expects that.
+    proto.ir_version = max(proto.ir_version, 4)
+    if proto.training_info:
+        del proto.training_info[:]
+        notes.append("training information is dropped")
+    del graph.value_info[:]
+    _strip_prefixed_default_domain(graph.node)
+    _check_single_assignment(graph, initializers, label)
+
+    wanted = {value.name for value in graph.output}
+    read = wanted | {name for node in graph.node for name in node_reads(node)}
+    for node in graph.node:
+        if node.op_type == "Dropout":
+            while len(node.output) > 1 and node.output[-1] not in read:
+                del node.output[-1]
+    _name_nodes(graph.node)
+    available = initializers | {value.name for value in graph.input}
+    order = _topological(list(graph.node), available, label)
+    live = _live(order, wanted)
+    if len(live) != len(order):
+        notes.append(f"{len(order) - len(live)} nodes that lead to no output are dropped")
+    if [node.name for node in live] != [node.name for node in graph.node]:
+        kept = [NodeProto.FromString(node.SerializeToString()) for node in live]
+        del graph.node[:]
+        graph.node.extend(kept)
+    used = wanted | {name for node in graph.node for name in node_reads(node)}
+    if any(tensor.name not in used for tensor in graph.initializer):
+        for index in reversed(range(len(graph.initializer))):
+            if graph.initializer[index].name not in used:
+                del graph.initializer[index]
+    return notes
+
+
+def _store_raw(graph: GraphProto) -> None:
+    # Typed fields cost several bytes of memory per byte of weight, and only raw data can be measured and stripped.
+    for tensor in graph.initializer:
+        typed = len(tensor.float_data) + len(tensor.int32_data) + len(tensor.int64_data) + len(tensor.double_data)
+        if typed > 64:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+
+
+def _strip_prefixed_default_domain(nodes: Iterable[NodeProto]) -> None:
+    # "ai.onnx" and "" are one domain; the rest of the library compares with "".
+    for node in nodes:
+        if node.domain == "ai.onnx":
+            node.domain = ""
+
+
+def _check_single_assignment(graph: GraphProto, initializers: set[str], label: str) -> None:
+    counts = Counter(name for node in graph.node for name in node.output if name)
+    counts.update(value.name for value in graph.input)
+    counts.update(initializers)
+    twice = next((name for name, count in counts.items() if count > 1), None)
+    if twice is not None:
+        raise ModelError(f"model '{label}': tensor '{twice}' is produced more than once; the file is not valid ONNX")
+
+
+def _name_nodes(nodes: Iterable[NodeProto]) -> None:
+    taken: set[str] = set()
+    for index, node in enumerate(nodes):
+        name = node.name or f"{node.op_type}_{index}"
+        while name in taken:
+            name = f"{name}_{index}"
+        taken.add(name)
+        node.name = name
+
+
+def _topological(nodes: list[NodeProto], available: set[str], label: str) -> list[NodeProto]:
+    """Sort stably; ONNX asks for sorted nodes, but not every exporter obeys."""
+    waiting: dict[str, list[int]] = {}
+    missing = [0] * len(nodes)
+    produced = {name for node in nodes for name in node.output if name}
+    for index, node in enumerate(nodes):
+        for name in set(node_reads(node)):
+            if name in produced:
+                waiting.setdefault(name, []).append(index)
+                missing[index] += 1
+            elif name not in available:
+                raise ModelError(f"model '{label}': node '{node.name}' reads tensor '{name}', which nothing produces")
+    if all(_is_sorted(nodes, available)):
+        return nodes
+    ready = [index for index, count in enumerate(missing) if count == 0]
+    order: list[NodeProto] = []
+    for index in ready:
+        order.append(nodes[index])
+        for name in nodes[index].output:
+            for consumer in waiting.get(name, ()):
+                missing[consumer] -= 1
+                if missing[consumer] == 0:
+                    ready.append(consumer)
+    if len(order) != len(nodes):
+        stuck = next(node.name for node, count in zip(nodes, missing, strict=True) if count > 0)
+        raise ModelError(f"model '{label}': node '{stuck}' is part of a cycle; the file is not valid ONNX")
+    return order
+
+
+def _is_sorted(nodes: list[NodeProto], available: set[str]) -> Iterable[bool]:
+    known = set(available)
+    for node in nodes:
+        yield all(name in known for name in node_reads(node))
+        known.update(node.output)
+
+
+def _live(nodes: list[NodeProto], wanted: set[str]) -> list[NodeProto]:
+    needed = set(wanted)
+    live: list[NodeProto] = []
+    for node in reversed(nodes):
+        if any(name in needed for name in node.output):
+            needed.update(node_reads(node))
+            live.append(node)
+    live.reverse()
+    return live

@@ -1,0 +1,225 @@
+"""A concrete shape and type for every tensor: ONNX shape inference first, one profiled run where it fails."""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorShapeProto, ValueInfoProto
+
+from graph_io.dataflow import Dataflow
+from graph_io.dtypes import dtype_name, dtype_of_runtime
+from graph_io.errors import ModelError
+from graph_io.model import Model
+from graph_io.skeleton import skeleton
+
+# Names by which exporters call the batch: alone among the unknown dimensions it gets a value without being asked.
+_BATCH_NAMES = frozenset({"", "n", "batch", "batch_size"})
+ShapeAndType = tuple[str, tuple[int, ...]]
+
+
+def fix_input_dims(model: Model, dims: Mapping[str, int]) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
+    """Give every dimension of every model input a value.
+
+    Parameters
+    ----------
+    model : Model
+    dims : mapping of str to int
+        Values of symbolic dimensions by their name; a dimension without a name is called ``"input.axis"``.
+
+    Returns
+    -------
+    shapes : dict
+        Input name to its shape.
+    notes : tuple of str
+        What was assumed.
+
+    Raises
+    ------
+    ModelError
+        A dimension that is neither given nor a batch, a given one that the model does not have, a value below 1.
+    """
+    for name, value in dims.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ModelError(f"dimension '{name}' got {value!r}; a dimension is a whole number of 1 or more")
+    known: set[str] = set()
+    notes: list[str] = []
+    shapes: dict[str, tuple[int, ...]] = {}
+    for value in model.proto.graph.input:
+        if not value.type.HasField("tensor_type"):
+            kind = value.type.WhichOneof("value") or "untyped value"
+            raise ModelError(f"input '{value.name}' is a {kind}, not a tensor; such models are not supported yet")
+        if not value.type.tensor_type.HasField("shape"):
+            raise ModelError(f"input '{value.name}' has no shape, not even a rank; export the model with one")
+        shape: list[int] = []
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.HasField("dim_value") and dim.dim_value >= 0:
+                shape.append(dim.dim_value)
+                continue
+            symbol = dim.dim_param
+            own_name = f"{value.name}.{axis}"
+            known.update(name for name in (symbol, own_name) if name)
+            given = dims.get(own_name, dims.get(symbol) if symbol else None)
+            if given is None and axis == 0 and symbol.lower() in _BATCH_NAMES:
+                given = 1
+                notes.append(f"batch of input '{value.name}'{f' ({symbol})' if symbol else ''} taken as 1")
+            if given is None:
+                key = symbol or own_name
+                raise ModelError(
+                    f"input '{value.name}' has the unknown dimension '{key}'; pass dims={{'{key}': 128}} or --dim {key}=128"
+                )
+            shape.append(given)
+        shapes[value.name] = tuple(shape)
+    unknown = next((name for name in dims if name not in known), None)
+    if unknown is not None:
+        names = ", ".join(f"'{name}'" for name in sorted(known)) or "none: every shape is fixed"
+        raise ModelError(f"dimension '{unknown}' is not in the model; its open dimensions are {names}")
+    return shapes, tuple(dict.fromkeys(notes))
+
+
+def concrete_shapes(model: Model, flow: Dataflow, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, ShapeAndType]:
+    """Find type and shape of every tensor, constants included.
+
+    Parameters
+    ----------
+    model : Model
+    flow : Dataflow
+        Of the same model.
+    inputs : mapping
+        Shape of every model input, from `fix_input_dims`.
+
+    Raises
+    ------
+    ModelError
+        A tensor whose type has no fixed size, or whose shape stays unknown even after running the model.
+    """
+    bare, _ = skeleton(model.proto)
+    _set_input_shapes(bare, inputs)
+    found = _infer(bare, model.name)
+    needed = [name for names in (flow.inputs, flow.producer, flow.constant_producer) for name in names]
+    missing = [name for name in needed if name not in found]
+    if missing:
+        found |= _observe(model, inputs, found)
+        missing = [name for name in needed if name not in found and name not in flow.constant_producer]
+    if missing:
+        raise ModelError(
+            f"tensor '{missing[0]}' has no fixed shape and numeric type, neither by shape inference nor by running the "
+            "model; tensors of strings, sequences and optionals are not supported yet"
+        )
+    return found
+
+
+def declared_dims(model: Model) -> dict[str, tuple[int | str | None, ...]]:
+    """Find the dimensions as the model itself declares them, open ones by their symbol or None, without fixing any."""
+    bare, _ = skeleton(model.proto)
+    graph = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+    result: dict[str, tuple[int | str | None, ...]] = {}
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            result[value.name] = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in dims)
+    return result
+
+
+def has_open_dims(model: Model) -> bool:
+    """Say whether any input has a dimension without a fixed value."""
+    return any(
+        not dim.HasField("dim_value") or dim.dim_value < 0
+        for value in model.proto.graph.input
+        for dim in value.type.tensor_type.shape.dim
+    )
+
+
+def _set_input_shapes(proto: ModelProto, inputs: Mapping[str, tuple[int, ...]]) -> None:
+    for value in proto.graph.input:
+        value.type.tensor_type.shape.CopyFrom(
+            TensorShapeProto(dim=[TensorShapeProto.Dimension(dim_value=size) for size in inputs[value.name]])
+        )
+    # What exporters write on outputs may contradict the dimensions given now.
+    for value in proto.graph.output:
+        value.type.tensor_type.ClearField("shape")
+
+
+def _infer(bare: ModelProto, name: str) -> dict[str, ShapeAndType]:
+    try:
+        graph = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+    except Exception as error:  # onnx raises InferenceError, a bare RuntimeError or ValidationError here
+        raise ModelError(f"model '{name}': shapes cannot be inferred: {str(error).strip().splitlines()[0]}") from error
+    found = {tensor.name: _initializer(tensor.data_type, tensor.dims) for tensor in graph.initializer}
+    found |= {value.name: _concrete(value) for value in (*graph.value_info, *graph.input, *graph.output)}
+    return {name: shape for name, shape in found.items() if shape is not None}
+
+
+def _initializer(element_type: int, dims: Any) -> ShapeAndType | None:
+    dtype = dtype_name(element_type)
+    return None if dtype is None else (dtype, tuple(dims))
+
+
+def _concrete(value: ValueInfoProto) -> ShapeAndType | None:
+    tensor = value.type.tensor_type
+    dtype = dtype_name(tensor.elem_type)
+    if dtype is None or not tensor.HasField("shape"):
+        return None
+    if not all(dim.HasField("dim_value") for dim in tensor.shape.dim):
+        return None
+    return dtype, tuple(dim.dim_value for dim in tensor.shape.dim)
+
+
+def random_inputs(
+    shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], *, seed: int = 0
+) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """Make inputs for a run: standard normal floats, zeros and ones for the integers (legal as tokens and masks)."""
+    generator = np.random.default_rng(seed)
+    result: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
+    for name, shape in shapes.items():
+        dtype = np.dtype(dtypes[name])
+        if dtype.kind == "f":
+            result[name] = generator.standard_normal(shape).astype(dtype)
+        else:
+            result[name] = generator.integers(0, 2, shape).astype(dtype)
+    return result
+
+
+def _observe(
+    model: Model, inputs: Mapping[str, tuple[int, ...]], found: Mapping[str, ShapeAndType]
+) -> dict[str, ShapeAndType]:
+    """Run the model once, unoptimised and profiled, and read what every node put out."""
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory(prefix="dnn-partition-") as folder:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        try:
+            session = onnxruntime.InferenceSession(
+                model.proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            session.run(None, random_inputs(inputs, {name: found[name][0] for name in inputs}))
+        except Exception as error:  # the runtime's exceptions share no public base class
+            raise ModelError(
+                f"model '{model.name}': some shapes can only be found by running it, and the run failed: "
+                f"{str(error).strip().splitlines()[0]}"
+            ) from error
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    outputs = {node.name: node.output for node in model.proto.graph.node}
+    seen: dict[str, ShapeAndType] = {}
+    for event in events:
+        match = re.fullmatch(r"(.*)_kernel_time", event.get("name", ""), re.DOTALL)
+        if event.get("cat") != "Node" or match is None or match[1] not in outputs:
+            continue
+        # The profiler lists only the outputs that are used, so an omitted optional output has no entry.
+        names = [name for name in outputs[match[1]] if name]
+        for name, entry in zip(names, event["args"].get("output_type_shape", []), strict=False):
+            (runtime_type, shape), *_ = entry.items()
+            dtype = dtype_of_runtime(runtime_type)
+            if dtype is not None:
+                seen[name] = (dtype, tuple(shape))
+    return seen
+
+

@@ -1,0 +1,197 @@
+"""Write K submodels whose composition is the whole model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto
+
+from graph_io.dataflow import Dataflow, dataflow, node_reads
+from graph_io.dtypes import element_type
+from graph_io.errors import ModelError
+from graph_io.graph import LayerGraph, Tensor
+from graph_io.shapes import declared_dims, has_open_dims
+from graph_io.skeleton import without_graph
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One submodel.
+
+    Attributes
+    ----------
+    proto : onnx.ModelProto
+        Opset, functions and metadata of the whole; weights of this part alone.
+    inputs, outputs : tuple of str
+        Tensor names, model inputs and outputs first in the model's order, then in the order of production.
+    layers : tuple of str
+        Its layers, in topological order.
+    """
+
+    proto: ModelProto
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+def split(graph: LayerGraph, parts: Sequence[Sequence[str]]) -> tuple[Part, ...]:
+    """Split a model into parts that run one after the other.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+        From `load_graph`.
+    parts : sequence of sequences of str
+        Layer ids of each part, in the order of running; together every layer exactly once, none empty.
+
+    Returns
+    -------
+    tuple of Part
+        Constants, and nodes that compute constants, are copied to each part that reads them. A part puts out what a
+        later part or the user reads. Weights are copied, so the parts outlive the model.
+
+    Raises
+    ------
+    ModelError
+        A layer that is missing, unknown or named twice; an empty part; a part that reads from a later one.
+
+    Notes
+    -----
+    Tensors between parts keep dimensions that the model leaves open; their types are those found by shape inference.
+    Linear in the size of the model.
+    """
+    part_of = _assignment(graph, parts)
+    _check_order(graph, part_of)
+    flow = dataflow(graph.graph["model"].proto)
+    layer_of = {node: layer for layer, data in graph.nodes(data=True) for node in data["layer"].nodes}
+    open_dims = declared_dims(graph.graph["model"]) if has_open_dims(graph.graph["model"]) else None
+    emitter = _Emitter(graph, flow, open_dims)
+    emitted = []
+    for number in range(len(parts)):
+        nodes = [node for node in flow.nodes if part_of[layer_of[node.name]] == number]
+        layers = tuple(layer for layer in graph.nodes if part_of[layer] == number)
+        inputs, outputs = _interface(graph, part_of, number, flow)
+        emitted.append(Part(emitter.emit(nodes, inputs, outputs), inputs, outputs, layers))
+    return tuple(emitted)
+
+
+def _assignment(graph: LayerGraph, parts: Sequence[Sequence[str]]) -> dict[str, int]:
+    part_of: dict[str, int] = {}
+    for number, layers in enumerate(parts):
+        if not layers:
+            raise ModelError(f"part {number} holds no layer; leave empty parts out")
+        for layer in layers:
+            if layer not in graph:
+                raise ModelError(f"part {number}: layer '{layer}' is not in the model")
+            if part_of.setdefault(layer, number) != number:
+                raise ModelError(f"layer '{layer}' is in part {part_of[layer]} and in part {number}")
+    missing = next((layer for layer in graph.nodes if layer not in part_of), None)
+    if missing is not None:
+        raise ModelError(f"layer '{missing}' is in no part; every layer belongs to exactly one")
+    return part_of
+
+
+def _check_order(graph: LayerGraph, part_of: Mapping[str, int]) -> None:
+    for producer, consumer, tensors in graph.edges(data="tensors"):
+        if part_of[producer] > part_of[consumer]:
+            raise ModelError(
+                f"part {part_of[consumer]} reads tensor '{tensors[0]}' of the later part {part_of[producer]}; "
+                "parts run in order, so split it into more parts"
+            )
+
+
+def _interface(
+    graph: LayerGraph, part_of: Mapping[str, int], number: int, flow: Dataflow
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    tensors: dict[str, Tensor] = graph.graph["tensors"]
+    inputs, boundary, outputs = [], [], []
+    for tensor in tensors.values():
+        producer = None if tensor.producer is None else part_of[tensor.producer]
+        readers = {part_of[reader] for reader in tensor.consumers}
+        if producer != number and number in readers:
+            inputs.append(tensor.name)
+        if producer == number and tensor.name not in flow.outputs and readers - {number}:
+            boundary.append(tensor.name)
+    for name in flow.outputs:
+        if name in tensors:
+            producer_layer = tensors[name].producer
+            # An output that is a model input is handed through and belongs to no part.
+            if producer_layer is not None and part_of[producer_layer] == number:
+                outputs.append(name)
+        elif number == 0:  # a constant output, which no layer produces
+            outputs.append(name)
+    return tuple(inputs), (*outputs, *boundary)
+
+
+class _Emitter:
+    """Builds the ModelProto of one part after the other from the tables of the whole model."""
+
+    def __init__(
+        self,
+        graph: LayerGraph,
+        flow: Dataflow,
+        open_dims: Mapping[str, tuple[int | str | None, ...]] | None,
+    ) -> None:
+        self._source: ModelProto = graph.graph["model"].proto
+        self._name: str = graph.graph["name"]
+        self._tensors: dict[str, Tensor] = graph.graph["tensors"]
+        self._flow = flow
+        self._open_dims = open_dims
+        whole = self._source.graph
+        self._declared = {value.name: value for value in (*whole.input, *whole.output)}
+        self._order = {node.name: index for index, node in enumerate(whole.node)}
+
+    def emit(self, nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str]) -> ModelProto:
+        whole = self._source.graph
+        constants, constant_nodes = self._constants(nodes, outputs)
+        part = without_graph(self._source)
+        part.graph.name = self._name
+        part.graph.doc_string = whole.doc_string
+        part.graph.metadata_props.extend(whole.metadata_props)
+        part.graph.node.extend(sorted([*constant_nodes, *nodes], key=lambda node: self._order[node.name]))
+        part.graph.input.extend(self._value_info(name) for name in inputs)
+        part.graph.output.extend(self._value_info(name) for name in outputs)
+        part.graph.initializer.extend(tensor for tensor in whole.initializer if tensor.name in constants)
+        part.graph.sparse_initializer.extend(t for t in whole.sparse_initializer if t.values.name in constants)
+        present = constants.union(inputs, *(node.output for node in part.graph.node))
+        part.graph.quantization_annotation.extend(
+            annotation for annotation in whole.quantization_annotation if annotation.tensor_name in present
+        )
+        return part
+
+    def _constants(self, nodes: Sequence[NodeProto], outputs: Sequence[str]) -> tuple[set[str], list[NodeProto]]:
+        """Find the constants that nodes read, and the nodes that compute them, however far back they reach."""
+        pending = [name for node in nodes for name in node_reads(node) if not self._flow.is_variable(name)]
+        pending += [name for name in outputs if not self._flow.is_variable(name)]
+        constants: set[str] = set()
+        makers: dict[str, NodeProto] = {}
+        while pending:
+            name = pending.pop()
+            if name in constants:
+                continue
+            constants.add(name)
+            maker = self._flow.constant_producer.get(name)
+            if maker is not None and maker.name not in makers:
+                makers[maker.name] = maker
+                pending.extend(node_reads(maker))
+        return constants, list(makers.values())
+
+    def _value_info(self, name: str) -> ValueInfoProto:
+        declared = self._declared.get(name)
+        if declared is not None:
+            return declared
+        tensor = self._tensors[name]
+        value = ValueInfoProto(name=name, type=TypeProto())
+        value.type.tensor_type.elem_type = element_type(tensor.dtype)
+        shape = value.type.tensor_type.shape
+        dims: Sequence[int | str | None] = tensor.shape
+        if self._open_dims is not None:
+            # What inference knows without the planning dimensions; the rank alone where it knows nothing.
+            dims = self._open_dims.get(name, (None,) * len(tensor.shape))
+        for dim in dims:
+            if isinstance(dim, int):
+                shape.dim.add(dim_value=dim)
+            elif dim is None:
+                shape.dim.add()
+            else:
+                shape.dim.add(dim_param=dim)
+        return value

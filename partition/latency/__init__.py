@@ -1,0 +1,1 @@
+"""How long each layer takes on each machine: measured (timings files) or predicted (machine files)."""

@@ -1,0 +1,231 @@
+"""Minimum cut with delays: exact by closure cuts up to one message, by branch and bound beyond.
+
+`visits.minimise_over_stages` asks for V(S), the least delay-free cost with at most S messages. S = 0 is the device
+alone, S = 1 a cut without a way back. For S >= 2 the bound of a node is the plain cut under its pins, and a node
+whose placement needs too many messages is branched on:
+
+S = 2 holds exactly when no device layer w has a server layer among its ancestors and one among its descendants.
+Either w moves to the server, or w and all its ancestors stay on the device, or w and all its descendants do.
+
+S >= 3: layers u_1 .. u_{S+1} along one path that alternate between the machines, the first on the server, force
+S + 1 messages. Branch i keeps u_1 .. u_{i-1} where they are and flips u_i.
+
+Both are exhaustive and exclude the placement at hand, so the search ends with the optimum; the node limit makes it
+end sooner with a bound.
+"""
+
+import heapq
+from typing import Any
+
+import numpy as np
+
+from solvers._arrays import IntArray
+from solvers._jit import choose
+from solvers.evaluation import delay_free_value, stages
+from solvers.min_cut import DEVICE, FREE, SERVER, CutNetwork
+from solvers.problem import Problem
+from solvers.solution import Solution
+from solvers.visits import device_only, minimise_over_stages, require_two_machines
+
+NODE_LIMIT = 10_000
+"""Cuts that the search may solve for one problem, all numbers of messages together."""
+
+_TOLERANCE = 1e-13
+"""Relative distance to the best known value below which a node cannot improve on it."""
+
+
+def solve_min_cut(problem: Problem, *, node_limit: int = NODE_LIMIT) -> Solution:
+    """Solve any problem with two machines.
+
+    Raises
+    ------
+    MethodError
+        Not two machines, or the node limit came before any feasible placement.
+    InfeasibleError
+        The allowed machines need more server visits than allowed.
+
+    Notes
+    -----
+    One cut decides unless delays, or the limit on visits, make a placement with fewer messages better. Proven
+    optimal unless the node limit is met; then `Solution.bound` is the least that any placement can cost. Ties go to
+    fewer layers on the server within one cut and to fewer messages between cuts.
+    """
+    require_two_machines(problem, "min-cut")
+    search = _Search(problem, node_limit)
+    relaxed = search.network.solve(search.network.own_pins)
+    return minimise_over_stages(problem, relaxed, search.at_most, "min-cut")
+
+
+class _Search:
+    """The solver for V(S), with one budget of nodes for all S."""
+
+    __slots__ = ("_n_nodes", "_node_limit", "_problem", "network")
+
+    def __init__(self, problem: Problem, node_limit: int) -> None:
+        self.network = CutNetwork(problem)
+        self._problem = problem
+        self._node_limit = node_limit
+        self._n_nodes = 0
+
+    def at_most(self, highest: int, cutoff: float) -> tuple[IntArray | None, float]:
+        """Answer as `visits.StagedSolver` asks."""
+        if highest == 0:
+            placement = device_only(self._problem)
+        elif highest == 1:
+            one_way = CutNetwork(self._problem, one_way=True)
+            placement = one_way.solve(one_way.own_pins)
+            if self._forbidden(placement) or self._n_messages(placement) > 1:
+                placement = None
+        else:
+            return self._branch(highest, cutoff)
+        value = np.inf if placement is None else delay_free_value(self._problem, placement)
+        return placement, float(value)
+
+    def _branch(self, highest: int, cutoff: float) -> tuple[IntArray | None, float]:
+        """Search best first for a placement below `cutoff`; the bound is min(V(highest), cutoff) when it ends."""
+        best: IntArray | None = None
+        best_value = cutoff
+        root = self.network.own_pins
+        queue: list[tuple[float, int, IntArray, IntArray]] = []
+        n_pushed = 0
+        children = [root]
+        while True:
+            for pins in children:
+                tightened = _propagate(self._problem, pins) if highest == 2 else pins
+                if tightened is None:
+                    continue
+                self._n_nodes += 1
+                placement = self.network.solve(tightened)
+                value = delay_free_value(self._problem, placement)
+                if not _improves(value, best_value):
+                    continue
+                for candidate in self._repaired(placement, highest):
+                    candidate_value = delay_free_value(self._problem, candidate)
+                    if candidate_value < best_value:
+                        best, best_value = candidate, candidate_value
+                if _improves(value, best_value):
+                    heapq.heappush(queue, (value, n_pushed, tightened, placement))
+                    n_pushed += 1
+            if not queue or not _improves(queue[0][0], best_value):
+                return best, best_value
+            if self._n_nodes >= self._node_limit:
+                return best, queue[0][0]
+            _, _, pins, placement = heapq.heappop(queue)
+            children = self._children(pins, placement, highest)
+
+    def _children(self, pins: IntArray, placement: IntArray, highest: int) -> list[IntArray]:
+        """Return the pins of each branch; at least one message too many is assumed."""
+        children = []
+        if highest == 2:
+            above, inside, below = _violations(self._problem, placement)
+            middle = _most_even(above, inside, below)
+            mark = np.zeros(self._problem.n_layers, dtype=np.int64)
+            mark[middle] = 1
+            children.append(_pinned(pins, np.array([middle]), SERVER))
+            for backwards in (True, False):
+                group = np.append(np.flatnonzero(self._problem.graph.spread(mark, backwards=backwards)), middle)
+                children.append(_pinned(pins, group, DEVICE))
+        else:
+            fixed: IntArray | None = pins
+            for layer in _alternation(self._problem, placement, highest):
+                if fixed is None:
+                    break
+                side = int(placement[layer])
+                children.append(_pinned(fixed, np.array([layer]), 1 - side))
+                fixed = _pinned(fixed, np.array([layer]), side)
+        return [child for child in children if child is not None]
+
+    def _repaired(self, placement: IntArray, highest: int) -> list[IntArray]:
+        """Return feasible placements near one that may need too many messages, itself if it does not."""
+        stage = stages(self._problem, placement)
+        if int(stage.max(initial=0)) <= highest:
+            return [placement]
+        # Whatever comes too late joins the last stage that is allowed, or the one before it.
+        repaired = [np.where(stage >= last, last % 2, placement) for last in (highest, highest - 1)]
+        if highest == 2:
+            _, inside, _ = _violations(self._problem, placement)
+            repaired.append(np.where(inside, SERVER, placement))
+        return [
+            candidate
+            for candidate in repaired
+            if not self._forbidden(candidate) and self._n_messages(candidate) <= highest
+        ]
+
+    def _forbidden(self, placement: IntArray) -> bool:
+        pins = self.network.own_pins
+        return bool(np.any((pins != FREE) & (pins != placement)))
+
+    def _n_messages(self, placement: IntArray) -> int:
+        return int(stages(self._problem, placement).max(initial=0))
+
+
+def _improves(value: float, best_value: float) -> bool:
+    if best_value == np.inf:
+        return True
+    return value < best_value - _TOLERANCE * abs(best_value)
+
+
+def _pinned(pins: IntArray, layers: IntArray, side: int) -> IntArray | None:
+    """Return `pins` with `layers` pinned to `side`, or None if one of them is pinned to the other."""
+    if bool(np.any(pins[layers] == 1 - side)):
+        return None
+    changed = pins.copy()
+    changed[layers] = side
+    return changed
+
+
+def _violations(problem: Problem, placement: IntArray) -> tuple[IntArray, Any, IntArray]:
+    """Return (has a server ancestor, lies between server layers but on the device, has a server descendant)."""
+    below_server = problem.graph.spread(placement)
+    above_server = problem.graph.spread(placement, backwards=True)
+    return below_server, (placement == DEVICE) & (below_server == 1) & (above_server == 1), above_server
+
+
+def _most_even(above: IntArray, inside: Any, below: IntArray) -> int:
+    """Return the middle one, in index order, of the layers that lie inside."""
+    candidates = np.flatnonzero(inside)
+    return int(candidates[len(candidates) // 2])
+
+
+def _propagate(problem: Problem, pins: IntArray) -> IntArray | None:
+    """Add the pins that S = 2 forces, or return None if it cannot hold.
+
+    What lies between two server layers is on the server. A device layer below the server has only device layers
+    below it, one above the server only device layers above it.
+    """
+    while True:
+        below_server, _, above_server = _violations(problem, (pins == SERVER).astype(np.int64))
+        device = pins == DEVICE
+        between = (below_server == 1) & (above_server == 1)
+        if bool(np.any(device & between)):
+            return None
+        forced_device = problem.graph.spread((device & (below_server == 1)).astype(np.int64)) == 1
+        forced_device |= problem.graph.spread((device & (above_server == 1)).astype(np.int64), backwards=True) == 1
+        if bool(np.any(forced_device & (between | (pins == SERVER)))):
+            return None
+        tightened = np.where(between, SERVER, np.where(forced_device, DEVICE, pins))
+        if bool(np.array_equal(tightened, pins)):
+            return pins
+        pins = tightened
+
+
+def _alternation(problem: Problem, placement: IntArray, highest: int) -> list[int]:
+    """Return layers u_1 .. u_{highest + 1} along one path, u_k with stage k, so that each forces the next stage."""
+    graph = problem.graph
+    stage = stages(problem, placement)
+    layer = int(np.argmax(stage == highest + 1))
+    tails = np.repeat(np.arange(problem.n_layers), np.diff(graph.successor_offsets))
+    by_head = np.argsort(graph.successors, kind="stable")
+    offsets = np.searchsorted(graph.successors[by_head], np.arange(problem.n_layers + 1))
+    path = [layer]
+    while True:
+        # A producer that explains this stage: one stage earlier across a message, or the same stage.
+        producers = tails[by_head[offsets[layer] : offsets[layer + 1]]]
+        earlier = producers[stage[producers] == stage[layer] - 1]
+        if len(earlier) and stage[layer] > 1:
+            layer = int(earlier[0])
+            path.append(layer)
+        elif stage[layer] > 1:
+            layer = int(producers[stage[producers] == stage[layer]][0])
+        else:
+            return path[::-1]

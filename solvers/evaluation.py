@@ -1,0 +1,160 @@
+"""What a placement costs: the one function that every method and every test answers to.
+
+A tensor is sent at most once to each other machine that consumes it. Messages are counted by stages: a layer's
+stage is one more than its producer's if they sit on different machines, the largest over all producers. Every
+boundary between stages below the highest carries a tensor that no other message could carry, so the number of
+messages is the highest stage, and they alternate device -> server, server -> device.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solvers._arrays import FloatArray, IntArray, read_only
+from solvers._jit import choose
+from solvers.errors import MethodError, ProblemError
+from solvers.problem import Problem
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Breakdown:
+    """The parts of a placement's cost, in the problem's unit."""
+
+    compute: FloatArray  # (n_machines,) per machine; inf if a layer sits where it is not allowed
+    transfer: FloatArray  # (n_machines, n_machines) tensors sent from i to j
+    sent_tensors: tuple[tuple[int, int, int], ...]  # (tensor, i, j), each sent once
+    delay: float
+    n_messages: int
+    value: float  # the sum; inf if not allowed or beyond max_server_visits
+
+    def __repr__(self) -> str:
+        return f"Breakdown(value={self.value:.6g}, {len(self.sent_tensors)} tensors in {self.n_messages} messages)"
+
+
+def evaluate(problem: Problem, placement: Any) -> float:
+    """Return the cost of `placement`, (n_layers,) machines; inf if it is not allowed.
+
+    Raises
+    ------
+    ProblemError
+        The placement has the wrong shape or names machines that do not exist.
+    MethodError
+        More than two machines.
+    """
+    machines = checked_placement(problem, placement)
+    compute, transfer, _, _, _ = _without_delay(problem, machines)
+    n_messages = _n_messages(problem, machines)
+    return _value(problem, compute, transfer, n_messages)
+
+
+def breakdown(problem: Problem, placement: Any) -> Breakdown:
+    """Return the parts that `evaluate` adds up; same arguments and errors."""
+    machines = checked_placement(problem, placement)
+    compute, transfer, tensors, senders, receivers = _without_delay(problem, machines)
+    n_messages = _n_messages(problem, machines)
+    return Breakdown(
+        compute=read_only(compute),
+        transfer=read_only(transfer),
+        sent_tensors=tuple(zip(tensors.tolist(), senders.tolist(), receivers.tolist(), strict=True)),
+        delay=delay_cost(problem, n_messages),
+        n_messages=n_messages,
+        value=_value(problem, compute, transfer, n_messages),
+    )
+
+
+def stages(problem: Problem, placement: Any) -> IntArray:
+    """Return the stage of each layer, (n_layers,) int64; even on the device, odd on the server.
+
+    A layer without producers has stage 0 on the device and 1 on the server, which starts when asked. Two machines
+    only. Complexity O(n_layers + n_consumers).
+    """
+    machines = checked_placement(problem, placement)
+    if problem.n_machines != 2:
+        raise MethodError(f"stages are defined for 2 machines, the problem has {problem.n_machines}")
+    graph, backend = problem.graph, choose(problem.n_layers)
+    out = backend.load(machines)
+    arguments = (graph.order, graph.successor_offsets, graph.successors, machines)
+    backend.run(_stages, *(backend.load(argument) for argument in arguments), out)
+    return np.array(out, dtype=np.int64)
+
+
+def delay_free_value(problem: Problem, machines: IntArray) -> float:
+    """Return compute plus transfers of a checked placement, without delays and without the limit on visits."""
+    compute, transfer, _, _, _ = _without_delay(problem, machines)
+    return float(compute.sum() + transfer.sum())
+
+
+def delay_cost(problem: Problem, n_messages: int) -> float:
+    """Return the delays of `n_messages` alternating messages, the first one from the device; 0 for one machine."""
+    if n_messages == 0:
+        return 0.0
+    upwards, downwards = (n_messages + 1) // 2, n_messages // 2
+    return float(upwards * problem.delay[0, 1] + downwards * problem.delay[1, 0])
+
+
+def checked_placement(problem: Problem, placement: Any) -> IntArray:
+    """Return `placement` as int64 after checking its shape and its machines."""
+    machines = np.asarray(placement)
+    if machines.shape != (problem.n_layers,):
+        raise ProblemError(f"the placement has shape {machines.shape}; give ({problem.n_layers},), one per layer")
+    if machines.size and machines.dtype.kind not in "iub":
+        raise ProblemError(f"the placement has type {machines.dtype}; give machine numbers")
+    machines = machines.astype(np.int64, copy=False)
+    wrong = (machines < 0) | (machines >= problem.n_machines)
+    if bool(np.any(wrong)):
+        layer = int(np.argmax(wrong))
+        raise ProblemError(
+            f"{problem.layer(layer)} is placed on machine {machines[layer]}; machines are 0 to {problem.n_machines - 1}"
+        )
+    return machines
+
+
+def _without_delay(
+    problem: Problem, machines: IntArray
+) -> tuple[FloatArray, FloatArray, IntArray, IntArray, IntArray]:
+    n_machines, n_tensors = problem.n_machines, problem.n_tensors
+    costs = problem.compute[np.arange(problem.n_layers), machines]
+    compute = np.bincount(machines, weights=costs, minlength=n_machines)
+    needed = np.zeros((n_tensors, n_machines), dtype=bool)
+    owner = np.repeat(np.arange(n_tensors), problem.consumer_counts())
+    needed[owner, machines[problem.consumer_layers]] = True
+    source = machines[problem.tensor_producer]
+    needed[np.arange(n_tensors), source] = False
+    tensors, receivers = np.nonzero(needed)
+    senders = source[tensors]
+    prices = (
+        problem.per_tensor[senders, receivers]
+        + problem.tensor_size_bytes[tensors] * problem.per_byte[senders, receivers]
+    )
+    transfer = np.bincount(senders * n_machines + receivers, weights=prices, minlength=n_machines * n_machines)
+    return compute, transfer.reshape(n_machines, n_machines), tensors, senders, receivers
+
+
+def _n_messages(problem: Problem, machines: IntArray) -> int:
+    if problem.n_machines > 2:
+        raise MethodError(f"messages are counted for 2 machines, the problem has {problem.n_machines}")
+    if not bool(np.any(machines)):
+        return 0
+    return int(stages(problem, machines).max())
+
+
+def _value(problem: Problem, compute: FloatArray, transfer: FloatArray, n_messages: int) -> float:
+    visits = (n_messages + 1) // 2
+    if problem.max_server_visits is not None and visits > problem.max_server_visits:
+        return float("inf")
+    return float(compute.sum() + transfer.sum()) + delay_cost(problem, n_messages)
+
+
+def _stages(order: Any, offsets: Any, successors: Any, machines: Any, out: Any) -> int:
+    """Raise `out`, which starts as the machines (0 or 1), to the stages."""
+    for position in range(len(order)):
+        layer = order[position]
+        machine = machines[layer]
+        stage = out[layer]
+        for k in range(offsets[layer], offsets[layer + 1]):
+            successor = successors[k]
+            reached = stage if machines[successor] == machine else stage + 1
+            if reached > out[successor]:
+                out[successor] = reached
+    return 0

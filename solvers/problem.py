@@ -1,0 +1,274 @@
+"""The problem that every method solves: layers with costs, machines with links, tensors between layers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from solvers._arrays import FloatArray, IntArray, frozen_copy
+from solvers.errors import InfeasibleError, ProblemError
+from solvers.layer_graph import LayerGraph
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Layers (real ones and pseudo-layers) to be placed on machines; machine 0 is the device, 1 the server.
+
+    A model input is a pseudo-layer with compute ``[0, inf]`` that produces the input tensor; an output wanted on a
+    machine is a pseudo-layer pinned there that consumes the output tensor; an output that may stay anywhere has
+    none. Costs carry any one unit (seconds, joules).
+
+    Parameters
+    ----------
+    compute : (n_layers, n_machines) float64
+        Cost of a layer on a machine, of any sign; ``inf`` = not allowed there.
+    tensor_producer : (n_tensors,) int64
+    tensor_size_bytes : (n_tensors,) float64, >= 0
+    consumer_offsets : (n_tensors + 1,) int64
+        ``consumer_layers[consumer_offsets[t]:consumer_offsets[t + 1]]`` consume tensor t. None at all is legal.
+    consumer_layers : (n_consumers,) int64
+    per_tensor, per_byte, delay : (n_machines, n_machines) float64, >= 0, finite, zero diagonal
+        Cost of sending one tensor, one byte, one message from machine i to machine j.
+    max_server_visits : int or None
+        How often the server may be asked within one inference; None = without limit.
+    layer_names, tensor_names : tuples of str, empty or complete
+        Used in error messages.
+
+    Raises
+    ------
+    ProblemError
+        The arrays do not describe a problem; the message names the layer or tensor.
+    InfeasibleError
+        A layer is allowed on no machine.
+
+    Notes
+    -----
+    Arrays are copied unless they are already contiguous, of the right type and read-only. Validation is
+    O(n_layers + n_consumers log n_consumers).
+    """
+
+    compute: FloatArray
+    tensor_producer: IntArray
+    tensor_size_bytes: FloatArray
+    consumer_offsets: IntArray
+    consumer_layers: IntArray
+    per_tensor: FloatArray
+    per_byte: FloatArray
+    delay: FloatArray
+    max_server_visits: int | None = 1
+    layer_names: tuple[str, ...] = ()
+    tensor_names: tuple[str, ...] = ()
+    graph: LayerGraph = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("compute", "tensor_size_bytes", "per_tensor", "per_byte", "delay"):
+            object.__setattr__(self, name, _floats(name, getattr(self, name)))
+        for name in ("tensor_producer", "consumer_offsets", "consumer_layers"):
+            object.__setattr__(self, name, _integers(name, getattr(self, name)))
+        for name in ("layer_names", "tensor_names"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_shapes()
+        self._check_compute()
+        self._check_links()
+        self._check_tensors()
+        object.__setattr__(self, "graph", self._sorted_graph())
+
+    @classmethod
+    def build(
+        cls,
+        compute: Any,
+        tensors: Iterable[tuple[int, float, Sequence[int]]],
+        *,
+        per_tensor: Any = None,
+        per_byte: Any = None,
+        delay: Any = None,
+        max_server_visits: int | None = 1,
+        layer_names: Sequence[str] = (),
+        tensor_names: Sequence[str] = (),
+    ) -> "Problem":
+        """Make a problem from rows of costs and ``(producer, size_bytes, consumers)`` triples.
+
+        Link matrices left out are zero.
+
+        Examples
+        --------
+        >>> problem = Problem.build([[0, float("inf")], [4, 1]], [(0, 2.0, [1])], per_byte=[[0, 1], [1, 0]])
+        >>> problem.n_layers, problem.n_machines, problem.n_tensors
+        (2, 2, 1)
+        """
+        costs = np.asarray(compute, dtype=np.float64)
+        n_machines = costs.shape[1] if costs.ndim == 2 else 0
+        none = np.zeros((n_machines, n_machines))
+        rows = list(tensors)
+        offsets = [0]
+        layers: list[int] = []
+        for _, _, consumers in rows:
+            layers.extend(consumers)
+            offsets.append(len(layers))
+        return cls(
+            compute=costs,
+            tensor_producer=_integers("tensor_producer", [row[0] for row in rows]),
+            tensor_size_bytes=np.array([row[1] for row in rows], dtype=np.float64),
+            consumer_offsets=np.array(offsets, dtype=np.int64),
+            consumer_layers=_integers("consumer_layers", layers),
+            per_tensor=none if per_tensor is None else per_tensor,
+            per_byte=none if per_byte is None else per_byte,
+            delay=none if delay is None else delay,
+            max_server_visits=max_server_visits,
+            layer_names=tuple(layer_names),
+            tensor_names=tuple(tensor_names),
+        )
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers, pseudo-layers included."""
+        return int(self.compute.shape[0])
+
+    @property
+    def n_machines(self) -> int:
+        """Number of machines."""
+        return int(self.compute.shape[1])
+
+    @property
+    def n_tensors(self) -> int:
+        """Number of tensors."""
+        return int(self.tensor_producer.shape[0])
+
+    def __repr__(self) -> str:
+        return f"Problem({self.n_layers} layers, {self.n_tensors} tensors, {self.n_machines} machines)"
+
+    def layer(self, index: int) -> str:
+        """Say which layer `index` is, for messages."""
+        return f"layer {self.layer_names[index]!r}" if self.layer_names else f"layer {index}"
+
+    def tensor(self, index: int) -> str:
+        """Say which tensor `index` is, for messages."""
+        return f"tensor {self.tensor_names[index]!r}" if self.tensor_names else f"tensor {index}"
+
+    def consumer_counts(self) -> IntArray:
+        """Return the number of consumers of each tensor, (n_tensors,) int64."""
+        return np.diff(self.consumer_offsets)
+
+    def transfer_costs(self, sender: int, receiver: int) -> FloatArray:
+        """Return what each tensor costs once from `sender` to `receiver`, (n_tensors,) float64."""
+        costs = self.per_tensor[sender, receiver] + self.tensor_size_bytes * self.per_byte[sender, receiver]
+        return np.asarray(costs, dtype=np.float64)
+
+    def _check_shapes(self) -> None:
+        if self.compute.ndim != 2 or self.compute.shape[1] == 0:
+            raise ProblemError(f"compute has shape {self.compute.shape}; give (n_layers, n_machines), 1 machine or more")
+        n_layers, n_machines = self.compute.shape
+        for name in ("per_tensor", "per_byte", "delay"):
+            shape = getattr(self, name).shape
+            if shape != (n_machines, n_machines):
+                raise ProblemError(f"{name} has shape {shape}; with {n_machines} machines give {(n_machines,) * 2}")
+        if self.tensor_producer.ndim != 1 or self.consumer_layers.ndim != 1:
+            raise ProblemError("tensor_producer and consumer_layers must have one dimension")
+        n_tensors = len(self.tensor_producer)
+        if self.tensor_size_bytes.shape != (n_tensors,):
+            raise ProblemError(f"tensor_size_bytes has shape {self.tensor_size_bytes.shape}; give ({n_tensors},)")
+        offsets = self.consumer_offsets
+        if offsets.shape != (n_tensors + 1,):
+            raise ProblemError(f"consumer_offsets has shape {offsets.shape}; give ({n_tensors + 1},)")
+        if offsets[0] != 0 or offsets[-1] != len(self.consumer_layers) or bool(np.any(np.diff(offsets) < 0)):
+            raise ProblemError(f"consumer_offsets must rise from 0 to {len(self.consumer_layers)}, the consumers listed")
+        for name, count in (("layer_names", n_layers), ("tensor_names", n_tensors)):
+            if len(getattr(self, name)) not in (0, count):
+                raise ProblemError(f"{name} has {len(getattr(self, name))} names; give {count} or none")
+        visits = self.max_server_visits
+        if visits is not None and (isinstance(visits, bool) or not isinstance(visits, int | np.integer) or visits < 0):
+            raise ProblemError(f"max_server_visits is {visits!r}; give a whole number >= 0, or None for no limit")
+        object.__setattr__(self, "max_server_visits", None if visits is None else int(visits))
+
+    def _check_compute(self) -> None:
+        bad = np.isnan(self.compute) | (self.compute == -np.inf)
+        if bool(np.any(bad)):
+            layer, machine = (int(i) for i in np.argwhere(bad)[0])
+            raise ProblemError(
+                f"{self.layer(layer)} costs {self.compute[layer, machine]} on machine {machine}; "
+                "give a finite number, or inf where it is not allowed"
+            )
+        nowhere = np.all(np.isinf(self.compute), axis=1)
+        if bool(np.any(nowhere)):
+            name = self.layer(int(np.argmax(nowhere)))
+            raise InfeasibleError(f"{name} is allowed on no machine; lift one of its restrictions")
+
+    def _check_links(self) -> None:
+        for name in ("per_tensor", "per_byte", "delay"):
+            matrix = getattr(self, name)
+            bad = ~np.isfinite(matrix) | (matrix < 0)
+            np.fill_diagonal(bad, matrix.diagonal() != 0)
+            if bool(np.any(bad)):
+                i, j = (int(k) for k in np.argwhere(bad)[0])
+                legal = "a machine sends itself nothing: give 0" if i == j else "give a finite number >= 0"
+                raise ProblemError(f"{name} from machine {i} to machine {j} is {matrix[i, j]}; {legal}")
+
+    def _check_tensors(self) -> None:
+        n_layers, sizes = self.n_layers, self.tensor_size_bytes
+        bad = ~np.isfinite(sizes) | (sizes < 0)
+        if bool(np.any(bad)):
+            tensor = int(np.argmax(bad))
+            raise ProblemError(f"{self.tensor(tensor)} has {sizes[tensor]} bytes; give a finite number >= 0")
+        producers, consumers = self.tensor_producer, self.consumer_layers
+        bad = (producers < 0) | (producers >= n_layers)
+        if bool(np.any(bad)):
+            tensor = int(np.argmax(bad))
+            raise ProblemError(
+                f"{self.tensor(tensor)} is produced by layer {producers[tensor]}; layers are 0 to {n_layers - 1}"
+            )
+        owner = np.repeat(np.arange(self.n_tensors), self.consumer_counts())
+        bad = (consumers < 0) | (consumers >= n_layers)
+        if bool(np.any(bad)):
+            k = int(np.argmax(bad))
+            raise ProblemError(
+                f"{self.tensor(int(owner[k]))} is consumed by layer {consumers[k]}; layers are 0 to {n_layers - 1}"
+            )
+        bad = producers[owner] == consumers
+        if bool(np.any(bad)):
+            k = int(np.argmax(bad))
+            raise ProblemError(
+                f"{self.tensor(int(owner[k]))} is consumed by its own producer, {self.layer(int(consumers[k]))}"
+            )
+        keys = np.sort(owner * n_layers + consumers)
+        twice = keys[1:] == keys[:-1]
+        if bool(np.any(twice)):
+            key = int(keys[int(np.argmax(twice))])
+            raise ProblemError(
+                f"{self.tensor(key // n_layers)} lists {self.layer(key % n_layers)} twice; list each consumer once"
+            )
+        with np.errstate(over="ignore"):
+            total = np.sum(np.abs(self.compute[np.isfinite(self.compute)])) + self.delay.sum() * (n_layers + 1)
+            total += np.sum(self.per_tensor.max() + sizes * self.per_byte.max())
+        if not np.isfinite(total):
+            raise ProblemError("the costs add up to more than float64 holds; use a larger unit")
+
+    def _sorted_graph(self) -> LayerGraph:
+        tails = np.repeat(self.tensor_producer, self.consumer_counts())
+        graph = LayerGraph.of(self.n_layers, tails, self.consumer_layers)
+        if len(graph.order) == self.n_layers:
+            return graph
+        placed = np.zeros(self.n_layers, dtype=bool)
+        placed[graph.order] = True
+        inside = ~placed[tails] & ~placed[self.consumer_layers]
+        before = dict(zip(self.consumer_layers[inside].tolist(), tails[inside].tolist(), strict=True))
+        seen: set[int] = set()
+        layer = next(iter(before))
+        while layer not in seen:  # every unplaced layer has an unplaced producer: going back must meet the cycle
+            seen.add(layer)
+            layer = before[layer]
+        raise ProblemError(f"{self.layer(layer)} depends on its own output; layers must form an acyclic graph")
+
+
+def _floats(name: str, values: Any) -> FloatArray:
+    try:
+        return frozen_copy(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{name} is not an array of numbers: {error}") from None
+
+
+def _integers(name: str, values: Any) -> IntArray:
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "iu":
+        raise ProblemError(f"{name} has type {array.dtype}; give whole numbers")
+    return frozen_copy(array, np.int64)

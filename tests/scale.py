@@ -1,0 +1,10 @@
+"""How many cases a big test runs: a seeded subset in ``make test``, all of them in ``make test-full``."""
+
+import os
+
+FULL = os.environ.get("DNN_PARTITION_FULL", "") == "1"
+
+
+def scaled(quick: int, full: int) -> int:
+    """Return the count for this run; the first ``quick`` cases are the same in both."""
+    return full if FULL else quick
