@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graph_io.deployed import deployed_kernels
     from graph_io.cuts import head_of_cut, single_tensor_cuts
     from graph_io.errors import ModelError
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
@@ -23,6 +24,7 @@ _HOMES = {
     "ModelError": "errors",
     "Part": "submodels",
     "Tensor": "graph",
+    "deployed_kernels": "deployed",
     "head_of_cut": "cuts",
     "light_model": "light_models",
     "load_graph": "graph",
@@ -40,6 +42,7 @@ __all__ = [
     "ModelError",
     "Part",
     "Tensor",
+    "deployed_kernels",
     "head_of_cut",
     "light_model",
     "load_graph",

@@ -81,8 +81,8 @@ def optimized_nodes(model: Model, *, level: str) -> Sequence[NodeProto] | None:
     Parameters
     ----------
     model : Model
-    level : {"none", "extended"}
-        "none" only asks whether the runtime takes the model.
+    level : {"none", "extended", "all"}
+        "none" only asks whether the runtime takes the model; "all" is specific to this host's processor.
     """
     import onnxruntime
 
@@ -96,6 +96,7 @@ def optimized_nodes(model: Model, *, level: str) -> Sequence[NodeProto] | None:
         options.graph_optimization_level = {
             "none": levels.ORT_DISABLE_ALL,
             "extended": levels.ORT_ENABLE_EXTENDED,
+            "all": levels.ORT_ENABLE_ALL,
         }[level]
         if level != "none":
             options.optimized_model_filepath = str(result)

@@ -169,6 +169,15 @@ def _concrete(value: ValueInfoProto) -> ShapeAndType | None:
     return dtype, tuple(dim.dim_value for dim in tensor.shape.dim)
 
 
+def input_dtypes(model: Model) -> dict[str, str]:
+    """Return the NumPy-style type name of every model input."""
+    found = {value.name: dtype_name(value.type.tensor_type.elem_type) for value in model.proto.graph.input}
+    unsized = next((name for name, dtype in found.items() if dtype is None), None)
+    if unsized is not None:
+        raise ModelError(f"input '{unsized}' has a type without a fixed size (string?); it is not supported yet")
+    return {name: dtype for name, dtype in found.items() if dtype is not None}
+
+
 def random_inputs(
     shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], *, seed: int = 0
 ) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:

@@ -195,6 +195,33 @@ class FieldReader:
             self.refuse(name, value, "a whole number, 1 or more")
         return value
 
+    def whole(self, name: str) -> int:
+        """Take a whole number, zero or more."""
+        value = self.take(name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            self.refuse(name, value, "a whole number, 0 or more")
+        return value
+
+    def wholes(self, name: str) -> tuple[int, ...]:
+        """Take a list of whole numbers, each zero or more."""
+        values = self.take(name)
+        if not isinstance(values, list | tuple) or not all(
+            isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in values
+        ):
+            self.refuse(name, values, "a list of whole numbers, 0 or more")
+        return tuple(values)
+
+    def real(self, name: str) -> float:
+        """Take a finite number."""
+        return self._number(name, "a finite number")
+
+    def boolean(self, name: str) -> bool:
+        """Take true or false."""
+        value = self.take(name)
+        if not isinstance(value, bool):
+            self.refuse(name, value, "true or false")
+        return value
+
     def texts(self, name: str) -> tuple[str, ...]:
         """Take a list of strings that are not empty."""
         values = self.take(name)

@@ -6,6 +6,7 @@ from solvers.problem import Problem
 from solvers.solution import Solution
 from solvers.solve import solve
 
+__distribution__ = "dnn-partition"
 __version__ = "0.1.0"
 
 __all__ = [

@@ -70,19 +70,16 @@ class _Search:
     def at_most(self, highest: int, cutoff: float) -> tuple[IntArray | None, float]:
         """Answer as `visits.StagedSolver` asks."""
         if highest == 0:
-            placement = device_only(self._problem)
-        elif highest == 1:
+            return device_only(self._problem), float("inf")
+        if highest == 1:
             one_way = CutNetwork(self._problem, one_way=True)
             placement = one_way.solve(one_way.own_pins)
-            if self._forbidden(placement) or self._n_messages(placement) > 1:
-                placement = None
-        else:
-            return self._branch(highest, cutoff)
-        value = np.inf if placement is None else delay_free_value(self._problem, placement)
-        return placement, float(value)
+            feasible = not self._forbidden(placement) and self._n_messages(placement) <= 1
+            return (placement if feasible else None), float("inf")
+        return self._branch(highest, cutoff)
 
     def _branch(self, highest: int, cutoff: float) -> tuple[IntArray | None, float]:
-        """Search best first for a placement below `cutoff`; the bound is min(V(highest), cutoff) when it ends."""
+        """Search best first for a placement below `cutoff`."""
         best: IntArray | None = None
         best_value = cutoff
         root = self.network.own_pins
@@ -107,7 +104,7 @@ class _Search:
                     heapq.heappush(queue, (value, n_pushed, tightened, placement))
                     n_pushed += 1
             if not queue or not _improves(queue[0][0], best_value):
-                return best, best_value
+                return best, float("inf")
             if self._n_nodes >= self._node_limit:
                 return best, queue[0][0]
             _, _, pins, placement = heapq.heappop(queue)

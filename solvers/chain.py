@@ -73,11 +73,11 @@ def chain_order(problem: Problem) -> IntArray:
 def _scan(problem: Problem, path: IntArray, n_states: int, *, cyclic: bool) -> IntArray | None:
     upwards, downwards = crossing_costs(problem)
     # With at most one consumer each, the tensors of a layer all go to the next one: their prices add up.
-    sent = problem.tensor_producer[problem.consumer_counts() == 1]
     used = problem.consumer_counts() == 1
-    crossing = np.stack(
-        [np.bincount(sent, weights=costs[used], minlength=problem.n_layers)[path] for costs in (upwards, downwards)]
-    )
+    crossing = np.zeros((2, problem.n_layers))
+    np.add.at(crossing[0], problem.tensor_producer[used], upwards[used])
+    np.add.at(crossing[1], problem.tensor_producer[used], downwards[used])
+    crossing = crossing[:, path]
     crossing[0] += problem.delay[0, 1]
     crossing[1] += problem.delay[1, 0]
     backend = choose(problem.n_layers)

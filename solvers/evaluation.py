@@ -115,7 +115,7 @@ def _without_delay(
 ) -> tuple[FloatArray, FloatArray, IntArray, IntArray, IntArray]:
     n_machines, n_tensors = problem.n_machines, problem.n_tensors
     costs = problem.compute[np.arange(problem.n_layers), machines]
-    compute = np.bincount(machines, weights=costs, minlength=n_machines)
+    compute = np.bincount(machines, weights=costs, minlength=n_machines).astype(np.float64)
     needed = np.zeros((n_tensors, n_machines), dtype=bool)
     owner = np.repeat(np.arange(n_tensors), problem.consumer_counts())
     needed[owner, machines[problem.consumer_layers]] = True
@@ -128,7 +128,8 @@ def _without_delay(
         + problem.tensor_size_bytes[tensors] * problem.per_byte[senders, receivers]
     )
     transfer = np.bincount(senders * n_machines + receivers, weights=prices, minlength=n_machines * n_machines)
-    return compute, transfer.reshape(n_machines, n_machines), tensors, senders, receivers
+    by_link = transfer.astype(np.float64).reshape(n_machines, n_machines)
+    return compute, by_link, tensors, senders, receivers
 
 
 def _n_messages(problem: Problem, machines: IntArray) -> int:

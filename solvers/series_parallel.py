@@ -65,12 +65,9 @@ def solve_series_parallel(problem: Problem) -> Solution:
 
     def at_most(stage: int, cutoff: float) -> tuple[IntArray | None, float]:
         placement = device_only(problem) if stage == 0 else _least(problem, network, stage + 1, ordered=True)
-        if placement is None:
-            return None, float("inf")
         return placement, float("inf")
 
-    solution = minimise_over_stages(problem, relaxed, at_most, "dp")
-    return Solution.of(problem, solution.placement, "dp")
+    return minimise_over_stages(problem, relaxed, at_most, "dp")
 
 
 def prepare(problem: Problem) -> Network:

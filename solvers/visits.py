@@ -18,10 +18,11 @@ from solvers.problem import Problem
 from solvers.solution import Solution
 
 StagedSolver = Callable[[int, float], tuple[IntArray | None, float]]
-"""``(highest stage S, cutoff) -> (placement or None, lower bound on V(S))``.
+"""``(highest stage S, cutoff) -> (placement or None, open bound)``.
 
-The placement's highest stage is at most S. None: there is none below the cutoff. The bound is ``inf`` where
-nothing is feasible, and at most the cutoff or V(S), whichever is less, is required of it only when unproven.
+The placement's highest stage is at most S; None: there is none, or none below the cutoff. The open bound is ``inf``
+if the search ended, so that the placement's delay-free cost is V(S) unless the cutoff is less; otherwise it is the
+least delay-free cost that a placement not yet seen can have.
 """
 
 
@@ -53,29 +54,27 @@ def minimise_over_stages(problem: Problem, relaxed: IntArray, at_most: StagedSol
     allowed = highest_stage_allowed(problem)
     best: IntArray | None = None
     best_value = float("inf")
-    bounds = []
+    open_bound = float("inf")
     if reached <= allowed:
         best, best_value = relaxed, evaluate(problem, relaxed)
-        bounds.append(best_value)
     ends_on_device = _ends_on_device(problem)
     for stage in range(min(reached, allowed + 1)):
         delays = delay_cost(problem, stage)
         if least + delays >= best_value:
-            bounds.append(least + delays)
             break
         if stage % 2 == 1 and ends_on_device:
             continue
-        placement, bound = at_most(stage, best_value - delays)
-        bounds.append(bound + delays)
+        placement, unseen = at_most(stage, best_value - delays)
+        open_bound = min(open_bound, unseen + delays)
         if placement is not None:
             value = evaluate(problem, placement)
             if value < best_value:
                 best, best_value = placement, value
     if best is None:
-        if np.isfinite(min(bounds)):
+        if open_bound < float("inf"):
             raise MethodError(f"{method} found no placement within its node limit; raise node_limit")
         raise infeasible(problem)
-    return Solution.of(problem, best, method, bound=min(bounds))
+    return Solution.of(problem, best, method, bound=open_bound)
 
 
 def infeasible(problem: Problem) -> InfeasibleError:

@@ -1,0 +1,115 @@
+"""Which layers each kernel of the deployed model stands for, so that a profile of it can be attributed to layers.
+
+At its highest optimisation level the runtime changes data layouts: it renames tensors and inserts reorders. Tensors are
+followed through both; a reorder belongs to the layer that asked for it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from onnx import NodeProto
+
+from graph_io.dataflow import Dataflow, dataflow, node_reads
+from graph_io.errors import ModelError
+from graph_io.fusion import optimized_nodes, trace_kernels
+from graph_io.graph import LayerGraph
+
+# The layout pass names its node after the tensor that it stands for, with one of these behind it.
+_SUFFIXES = ("_bn_nchwc", "_mul_nchwc", "_nchwc")
+_ENTERING, _LEAVING = "ReorderInput", "ReorderOutput"
+
+
+def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
+    """Map each kernel of the fully optimised model, by its node's name, to the layers whose work it does.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+        From `load_graph`.
+
+    Returns
+    -------
+    dict
+        Node name, as the runtime's profiler reports it, to layer ids in topological order. Most kernels have one; one
+        that fuses further than the layers has several.
+
+    Raises
+    ------
+    ModelError
+        The runtime cannot write down its optimised graph, or a kernel of it cannot be followed back.
+    """
+    model = graph.graph["model"]
+    flow = dataflow(model.proto)
+    nodes = optimized_nodes(model, level="all")
+    if nodes is None:
+        raise ModelError(f"model '{model.name}' is too large for the runtime to write its optimised graph; it cannot be profiled yet")
+    nodes = [node for node in nodes if node.name]
+    originals = _original_names(flow, nodes)
+    computing = [node for node in nodes if node.op_type not in (_ENTERING, _LEAVING)]
+    kernels = trace_kernels(flow, computing, original_name=lambda name: originals.get(name, name))
+    layer_of = {node: layer for layer, data in graph.nodes(data=True) for node in data["layer"].nodes}
+    position = {layer: index for index, layer in enumerate(graph.nodes)}
+    attributed: dict[str, tuple[str, ...]] = {}
+    for kernel in kernels:
+        layers = {layer_of[flow.nodes[number].name] for number in kernel.nodes}
+        attributed.update((name, tuple(sorted(layers, key=position.__getitem__))) for name in kernel.members)
+    _attribute_reorders(nodes, attributed)
+    lost = next((node for node in nodes if not attributed.get(node.name)), None)
+    if lost is not None:
+        raise ModelError(
+            f"model '{model.name}': the runtime's kernel '{lost.name}' ({lost.op_type}) cannot be followed back to a "
+            "layer, so this model cannot be profiled"
+        )
+    return attributed
+
+
+def _original_names(flow: Dataflow, nodes: Sequence[NodeProto]) -> dict[str, str]:
+    """Map renamed tensors to the original ones with the same values."""
+    known = set(flow.inputs) | set(flow.producer)
+    outputs_of = {node.name: node.output for node in flow.nodes}
+    originals: dict[str, str] = {}
+    for node in nodes:
+        if node.op_type == _ENTERING:
+            originals[node.output[0]] = originals.get(node.input[0], node.input[0])
+        elif node.op_type == _LEAVING:
+            originals[node.input[0]] = node.output[0]
+        elif node.output[0] not in known:
+            base = next((node.name.removesuffix(s) for s in _SUFFIXES if node.name.removesuffix(s) in known), None)
+            if base is not None:
+                originals.setdefault(node.output[0], _past_fused_sum(flow, node, base, originals))
+            elif node.name in outputs_of:
+                originals.update(zip(node.output, outputs_of[node.name], strict=False))
+    return originals
+
+
+def _past_fused_sum(flow: Dataflow, node: NodeProto, base: str, originals: Mapping[str, str]) -> str:
+    """Follow a convolution that took over the sum behind it, and the activation behind that, to what it puts out.
+
+    Such a node reads the other summand as its fourth input but keeps the name of the convolution's own output.
+    """
+    if node.op_type != "Conv" or len(node.input) < 4 or not node.input[3]:
+        return base
+    addend = originals.get(node.input[3], node.input[3])
+    total = next((reader for reader in flow.consumers.get(base, ()) if addend in flow.reads[reader]), None)
+    if total is None:
+        return base
+    result = flow.nodes[total].output[0]
+    activated = any(attribute.name == "activation" for attribute in node.attribute)
+    readers = flow.consumers.get(result, ())
+    return flow.nodes[readers[0]].output[0] if activated and len(readers) == 1 else result
+
+
+def _attribute_reorders(nodes: Sequence[NodeProto], attributed: dict[str, tuple[str, ...]]) -> None:
+    maker = {name: node for node in nodes for name in node.output}
+    readers: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        for name in node_reads(node):
+            readers.setdefault(name, []).append(node)
+    for node in nodes:
+        if node.op_type == _LEAVING and node.input[0] in maker:
+            attributed[node.name] = attributed.get(maker[node.input[0]].name, ())
+        elif node.op_type == _ENTERING:
+            attributed[node.name] = _first_attributed(readers.get(node.output[0], []), attributed)
+
+
+def _first_attributed(nodes: Sequence[NodeProto], attributed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return next((attributed[node.name] for node in nodes if attributed.get(node.name)), ())

@@ -1,0 +1,93 @@
+"""dnn-partition: any ONNX model, two machines and a link in; the provably best cut out, running.
+
+>>> from partition import partition
+>>> plan = partition("resnet50.onnx", bandwidth="8.8Mbps")      # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import graph_io
+import solvers
+
+if TYPE_CHECKING:
+    from graph_io import ModelError, light_model, load_graph
+    from solvers import SolverError
+
+    from partition.api import partition
+    from partition.errors import InputError, VerificationError
+    from partition.latency.annotate import annotate
+    from partition.latency.machines import Machine, load_machine, shipped_machines
+    from partition.latency.measure import measure
+    from partition.latency.timings import Timings, load_timings
+    from partition.links import Link
+    from partition.plan import Plan
+    from partition.runtime.session import SplitSession
+    from partition.runtime.verify import Verification
+    from partition.saved import load_plan
+
+__version__ = "0.1.0"
+
+for _sibling in (graph_io, solvers):
+    if (getattr(_sibling, "__distribution__", None), getattr(_sibling, "__version__", None)) != (
+        "dnn-partition",
+        __version__,
+    ):
+        raise ImportError(
+            f"the package '{_sibling.__name__}' at {getattr(_sibling, '__file__', None) or list(_sibling.__path__)} is not "
+            f"the one of dnn-partition {__version__}: another installed package or a folder on sys.path shadows it; "
+            "remove or rename that one, or install dnn-partition into an environment of its own"
+        )
+
+_HOMES = {
+    "InputError": "partition.errors",
+    "Link": "partition.links",
+    "Machine": "partition.latency.machines",
+    "ModelError": "graph_io",
+    "Plan": "partition.plan",
+    "SolverError": "solvers",
+    "SplitSession": "partition.runtime.session",
+    "Timings": "partition.latency.timings",
+    "Verification": "partition.runtime.verify",
+    "VerificationError": "partition.errors",
+    "annotate": "partition.latency.annotate",
+    "light_model": "graph_io",
+    "load_graph": "graph_io",
+    "load_machine": "partition.latency.machines",
+    "load_plan": "partition.saved",
+    "load_timings": "partition.latency.timings",
+    "measure": "partition.latency.measure",
+    "partition": "partition.api",
+    "shipped_machines": "partition.latency.machines",
+}
+
+__all__ = [
+    "InputError",
+    "Link",
+    "Machine",
+    "ModelError",
+    "Plan",
+    "SolverError",
+    "SplitSession",
+    "Timings",
+    "Verification",
+    "VerificationError",
+    "annotate",
+    "light_model",
+    "load_graph",
+    "load_machine",
+    "load_plan",
+    "load_timings",
+    "measure",
+    "partition",
+    "shipped_machines",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that importing this package loads neither the runtime nor the solvers' compiler.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'partition' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,318 @@
+"""The result of planning: where to cut, what it costs, how sure that is; it prints itself, saves itself and runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from partition.links import Link
+
+if TYPE_CHECKING:
+    from graph_io import LayerGraph
+    from numpy.typing import NDArray
+
+    from partition.runtime.session import SplitSession
+    from partition.runtime.verify import Verification
+
+Role = Literal["device", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model that was planned.
+
+    Attributes
+    ----------
+    name, path : str, str or None
+        File name without its ending, and the path that it was read from.
+    structure_sha256 : str
+        Hash of the graph without the contents of its large weights.
+    granularity : str
+        "layer" or "node".
+    dims : dict of str to int
+        Values that the user gave to symbolic dimensions.
+    n_layers : int
+    inputs, outputs : tuple of str
+    """
+
+    name: str
+    path: str | None
+    structure_sha256: str
+    granularity: str
+    dims: dict[str, int] = field(hash=False)
+    n_layers: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineInfo:
+    """One machine of a plan: its name, the kind of its file, and one line on where its figures come from."""
+
+    name: str
+    kind: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One tensor at the edge of a part; sizes are those of the planned shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPart:
+    """One submodel of a plan.
+
+    Attributes
+    ----------
+    file : str
+        Its name in the plan's folder.
+    layers : tuple of str
+    inputs, outputs : tuple of TensorInfo
+    weight_bytes : int
+    memory_bytes : int
+        An estimate: weights and the peak of live activations, in topological order.
+    file_bytes : int or None
+        None until it is saved.
+    sha256 : str or None
+        Of the file; None until it is saved.
+    """
+
+    file: str
+    layers: tuple[str, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    weight_bytes: int
+    memory_bytes: int
+    file_bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStage:
+    """What one machine runs between two messages: the numbers of its parts (none if it only passes data on)."""
+
+    machine: Role
+    parts: tuple[int, ...]
+    n_layers: int
+    compute_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMessage:
+    """What travels between two stages; bytes as priced on the wire."""
+
+    after_stage: int
+    direction: Literal["uplink", "downlink"]
+    tensors: tuple[str, ...]
+    size_bytes: int
+    transfer_s: float
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The predicted cost of one placement, by leg; the delays are in the legs of the link.
+
+    Attributes
+    ----------
+    name : str
+        "this plan", "all on the device", "all on the server" or "the optimum".
+    cut : tuple of str
+        Tensors that go up; empty if none does.
+    device_s, uplink_s, server_s, downlink_s : float
+    uplink_bytes, downlink_bytes : int
+    objective_value : float
+        In the unit of the plan's objective.
+    """
+
+    name: str
+    cut: tuple[str, ...]
+    device_s: float
+    uplink_s: float
+    server_s: float
+    downlink_s: float
+    uplink_bytes: int
+    downlink_bytes: int
+    objective_value: float
+
+    @property
+    def latency_s(self) -> float:
+        """The sum of the legs."""
+        return self.device_s + self.uplink_s + self.server_s + self.downlink_s
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Plan:
+    """Where a model is cut and what that is predicted to cost.
+
+    Attributes
+    ----------
+    model : ModelInfo
+    objective : {"latency", "energy"}
+        Energy is the device's, in joules.
+    output_on : {"device", "server", "any"}
+    link : Link
+    device, server : MachineInfo
+    stages : tuple of PlanStage
+        In the order of time; stage 0 is the device's.
+    messages : tuple of PlanMessage
+        One between each two stages.
+    parts : tuple of PlanPart
+        In the order of running.
+    estimates : tuple of Estimate
+        This plan first, then what it is compared with.
+    method : str
+        The solver that decided, or "given" for the user's own cut.
+    value, bound : float
+        The objective of this plan, and a proven lower bound on that of any plan: seconds or joules.
+    optimal : bool
+        Whether the bound proves that no plan is better.
+    assumptions : tuple of str
+        What nobody gave and the plan took for granted.
+    encoded_inputs : dict of str to int
+        Inputs priced at another size on the wire than their tensor's.
+    source : networkx.DiGraph or pathlib.Path
+        The layer graph that it was planned from, or the folder that it was loaded from.
+    """
+
+    model: ModelInfo
+    objective: Literal["latency", "energy"]
+    output_on: Literal["device", "server", "any"]
+    link: Link
+    device: MachineInfo
+    server: MachineInfo
+    stages: tuple[PlanStage, ...]
+    messages: tuple[PlanMessage, ...]
+    parts: tuple[PlanPart, ...]
+    estimates: tuple[Estimate, ...]
+    method: str
+    value: float
+    bound: float
+    optimal: bool
+    assumptions: tuple[str, ...]
+    encoded_inputs: dict[str, int]
+    source: "LayerGraph | Path"
+
+    @property
+    def latency_s(self) -> float:
+        """Predicted latency of one inference, in seconds."""
+        return self.estimates[0].latency_s
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """The tensors that go from the device to the server; empty if everything stays on the device."""
+        return self.estimates[0].cut
+
+    @property
+    def gap(self) -> float:
+        """How far the plan may be from the best one, relative to the bound; 0 if it is proven optimal."""
+        if self.optimal:
+            return 0.0
+        return (self.value - self.bound) / abs(self.bound) if self.bound else float("inf")
+
+    @property
+    def layers_on_device(self) -> frozenset[str]:
+        """The layers that the device runs."""
+        return frozenset(
+            layer
+            for stage in self.stages
+            if stage.machine == "device"
+            for number in stage.parts
+            for layer in self.parts[number].layers
+        )
+
+    def __repr__(self) -> str:
+        where = " -> ".join(self.parts[number].file for stage in self.stages for number in stage.parts)
+        return f"<Plan of {self.model.name!r}: {where}, {self.latency_s * 1e3:.4g} ms>"
+
+    def __str__(self) -> str:
+        from partition.report.table import plan_text
+
+        return plan_text(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``plan.json``."""
+        from partition.saved import plan_to_json
+
+        return plan_to_json(self)
+
+    def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> "Plan":
+        """Write the parts and ``plan.json`` into a new folder.
+
+        Parameters
+        ----------
+        folder : path
+            Appears whole or not at all.
+        overwrite : bool
+            Replace a folder that holds an earlier plan, and nothing else.
+
+        Returns
+        -------
+        Plan
+            The same plan, now with sizes and hashes of its files, with the folder as its source.
+
+        Raises
+        ------
+        InputError
+            The folder exists, or cannot be written.
+        graph_io.ModelError
+            The runtime refuses a part.
+        """
+        from partition.saved import save_plan
+
+        return save_plan(self, Path(folder), overwrite=overwrite)
+
+    def session(self, *, threads: int | None = None) -> "SplitSession":
+        """Open all parts in this process, as ONNX Runtime sessions that run one after the other.
+
+        Parameters
+        ----------
+        threads : int, optional
+            Of each session; the runtime's default if not given.
+
+        Raises
+        ------
+        InputError
+            The plan sends an input that was priced as encoded: there is no encoder here.
+        """
+        from partition.runtime.session import open_session
+
+        return open_session(self, threads=threads)
+
+    def verify(
+        self,
+        model: str | PathLike[str] | None = None,
+        *,
+        inputs: "Sequence[Mapping[str, NDArray[Any]]] | None" = None,
+        seed: int = 0,
+        tolerance: float = 1e-5,
+        threads: int | None = None,
+    ) -> "Verification":
+        """Run the parts and the whole model on the same inputs and compare the outputs.
+
+        Parameters
+        ----------
+        model : path, optional
+            The whole model; needed for a plan that was loaded from a folder if the model has moved.
+        inputs : sequence of dict, optional
+            Inputs to compare on; three seeded random ones if not given.
+        seed : int
+        tolerance : float
+            Allowed maximum of |parts - whole| over the maximum of |whole|, for each output. Integers must be equal.
+        threads : int, optional
+
+        Returns
+        -------
+        Verification
+            ``ok`` says whether all outputs agree.
+        """
+        from partition.runtime.verify import verify_plan
+
+        return verify_plan(self, model, inputs=inputs, seed=seed, tolerance=tolerance, threads=threads)

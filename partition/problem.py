@@ -1,0 +1,220 @@
+"""The one bridge from an annotated layer graph to `solvers.Problem`, and back from a placement to what happens when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import solvers
+from graph_io import LayerGraph, Tensor
+
+from partition.errors import InputError
+from partition.latency.machines import Power
+from partition.links import Link
+
+OutputOn: TypeAlias = Literal["device", "server", "any"]
+Objective: TypeAlias = Literal["latency", "energy"]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+DEVICE, SERVER = 0, 1
+ROLES = ("device", "server")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bridge:
+    """One layer graph as solver problems, with the way back.
+
+    Attributes
+    ----------
+    latency, objective : solvers.Problem
+        The same layers and tensors, priced in seconds and in the objective's unit; one object if that is seconds. Layers
+        come first, then one pseudo-layer per model input, then one per model output that is wanted somewhere.
+    layers : tuple of str
+        Layer ids, in the order of the problem's first layers.
+    tensors : tuple of str
+        Names of the problem's tensors, in its order.
+    """
+
+    latency: solvers.Problem
+    objective: solvers.Problem
+    layers: tuple[str, ...]
+    tensors: tuple[str, ...]
+
+    def placement(self, head: frozenset[str]) -> IntArray:
+        """Place a head on the device, all other layers on the server, and pseudo-layers where they are pinned."""
+        chosen = [DEVICE if layer in head else SERVER for layer in self.layers]
+        pinned = self.latency.compute[len(self.layers) :].argmin(axis=1)
+        return np.concatenate([np.array(chosen, dtype=np.int64), pinned.astype(np.int64)])
+
+
+def build_bridge(
+    graph: LayerGraph,
+    latency_s: Mapping[str, tuple[float, float]],
+    link: Link,
+    *,
+    objective: Objective,
+    output_on: OutputOn,
+    input_bytes: Mapping[str, int],
+    power: Power | None,
+) -> Bridge:
+    """Encode a layer graph for the solvers.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+        From `graph_io.load_graph`.
+    latency_s : mapping
+        Layer id to seconds on the device and on the server.
+    link : Link
+    objective : {"latency", "energy"}
+        Energy is the device's: computing, idling while the server computes and while messages travel, sending, receiving.
+    output_on : {"device", "server", "any"}
+        Where the model's outputs are wanted.
+    input_bytes : mapping
+        Model input to its size on the wire, where that is not the tensor's.
+    power : Power or None
+        Of the device; needed for energy.
+    """
+    tensors: dict[str, Tensor] = graph.graph["tensors"]
+    layers = tuple(graph.nodes)
+    number = {layer: index for index, layer in enumerate(layers)}
+    rows: list[tuple[float, float]] = [latency_s[layer] for layer in layers]
+    names = list(layers)
+    edges: list[tuple[int, float, list[int]]] = []
+    edge_names: list[str] = []
+    for tensor in tensors.values():
+        consumers = [number[reader] for reader in tensor.consumers]
+        if tensor.producer is None:
+            producer = len(rows)
+            rows.append((0.0, inf))
+            names.append(f"input {tensor.name}")
+        else:
+            producer = number[tensor.producer]
+        if tensor.name in graph.graph["outputs"] and output_on != "any":
+            consumers.append(len(rows))
+            rows.append((0.0, inf) if output_on == "device" else (inf, 0.0))
+            names.append(f"output {tensor.name}")
+        if consumers:
+            edges.append((producer, float(input_bytes.get(tensor.name, tensor.size_bytes)), consumers))
+            edge_names.append(tensor.name)
+
+    def priced(
+        compute: npt.NDArray[np.float64], up_per_byte: float, down_per_byte: float, up_delay: float, down_delay: float
+    ) -> solvers.Problem:
+        return solvers.Problem.build(
+            compute,
+            edges,
+            per_byte=[[0.0, up_per_byte], [down_per_byte, 0.0]],
+            delay=[[0.0, up_delay], [down_delay, 0.0]],
+            layer_names=tuple(names),
+            tensor_names=tuple(edge_names),
+        )
+
+    seconds = np.array(rows, dtype=np.float64).reshape(-1, 2)
+    up, down = link.upload_s_per_byte, link.download_s_per_byte
+    latency = priced(seconds, up, down, link.uplink_delay_s, link.downlink_delay_s)
+    if objective == "latency":
+        return Bridge(latency, latency, layers, tuple(edge_names))
+    if power is None:
+        raise InputError("objective 'energy' needs the device's power, which this bridge was not given")
+    joules = seconds.copy()
+    finite = np.isfinite(seconds)
+    joules[finite[:, DEVICE], DEVICE] *= power.compute_watts
+    joules[finite[:, SERVER], SERVER] *= power.idle_watts
+    energy = priced(
+        joules,
+        power.send_watts * up,
+        power.receive_watts * down,
+        power.idle_watts * link.uplink_delay_s,
+        power.idle_watts * link.downlink_delay_s,
+    )
+    return Bridge(latency, energy, layers, tuple(edge_names))
+
+
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """What one machine runs between two messages."""
+
+    stage: int
+    machine: Literal["device", "server"]
+    layers: tuple[str, ...]
+    compute_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Tensors that travel together between two stages; bytes are on the wire as priced."""
+
+    after_stage: int
+    direction: Literal["uplink", "downlink"]
+    tensors: tuple[str, ...]
+    size_bytes: int
+    transfer_s: float
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A placement as stages and the messages between them, in the order of time.
+
+    Attributes
+    ----------
+    stages : tuple of StageCost
+        Those that hold layers, or that only receive the outputs, are all listed; stage 0 is the device's.
+    messages : tuple of Message
+        One less than the stages.
+    latency_s : float
+        The sum of all compute, transfer and delay.
+    objective_value : float
+        In the objective's unit: seconds or joules.
+    """
+
+    stages: tuple[StageCost, ...]
+    messages: tuple[Message, ...]
+    latency_s: float
+    objective_value: float
+
+
+def schedule(bridge: Bridge, placement: Any) -> Schedule:
+    """Lay a placement out in time.
+
+    Notes
+    -----
+    A tensor for the other machine rides the first message after its producer's stage: later consumers find it there.
+    """
+    problem = bridge.latency
+    stage_of = solvers.stages(problem, placement)
+    cost = solvers.breakdown(problem, placement)
+    last = cost.n_messages
+    n_layers = len(bridge.layers)
+    stages = []
+    for stage in range(last + 1):
+        machine = stage % 2
+        members = [index for index in range(n_layers) if stage_of[index] == stage]
+        seconds = float(sum(problem.compute[index, machine] for index in members))
+        stages.append(StageCost(stage, _role(machine), tuple(bridge.layers[index] for index in members), seconds))
+    carried: list[list[int]] = [[] for _ in range(last)]
+    for tensor, _, _ in cost.sent_tensors:
+        carried[int(stage_of[problem.tensor_producer[tensor]])].append(tensor)
+    messages = []
+    for after, sent in enumerate(carried):
+        here, there = after % 2, (after + 1) % 2
+        size = float(problem.tensor_size_bytes[sent].sum())
+        messages.append(
+            Message(
+                after_stage=after,
+                direction="uplink" if here == DEVICE else "downlink",
+                tensors=tuple(bridge.tensors[tensor] for tensor in sent),
+                size_bytes=int(size),
+                transfer_s=float(size * problem.per_byte[here, there]),
+                delay_s=float(problem.delay[here, there]),
+            )
+        )
+    value = solvers.evaluate(bridge.objective, placement)
+    return Schedule(tuple(stages), tuple(messages), cost.value, value)
+
+
+def _role(machine: int) -> Literal["device", "server"]:
+    return "device" if machine == DEVICE else "server"

@@ -1,0 +1,180 @@
+"""The proof of a split: parts and whole run on the same inputs, outputs compared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from partition.errors import InputError
+from partition.plan import Plan
+from partition.runtime.session import Array, part_options
+
+
+@dataclass(frozen=True, slots=True)
+class OutputComparison:
+    """How far one output of the parts is from the whole model's, over all inputs tried.
+
+    Attributes
+    ----------
+    name : str
+    max_relative_error : float
+        Maximum of |parts - whole| over the maximum of |whole|; inf if shapes, types or the places of NaN differ.
+    bit_identical : bool
+    depends_on_input : bool
+        Whether different inputs gave different values; if not, the comparison of this output proves little.
+    """
+
+    name: str
+    max_relative_error: float
+    bit_identical: bool
+    depends_on_input: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Verification:
+    """The result of `Plan.verify`."""
+
+    outputs: tuple[OutputComparison, ...]
+    n_inputs: int
+    tolerance: float
+
+    @property
+    def max_relative_error(self) -> float:
+        """The largest over the outputs."""
+        return max(output.max_relative_error for output in self.outputs)
+
+    @property
+    def bit_identical(self) -> bool:
+        """Whether every output is the same to the bit."""
+        return all(output.bit_identical for output in self.outputs)
+
+    @property
+    def depends_on_input(self) -> bool:
+        """Whether at least one output changed with the input."""
+        return any(output.depends_on_input for output in self.outputs)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every output agrees within the tolerance."""
+        return self.max_relative_error <= self.tolerance
+
+    def __repr__(self) -> str:
+        return f"<Verification ok={self.ok} max_relative_error={self.max_relative_error:.3g}>"
+
+    def __str__(self) -> str:
+        verdict = "bit-identical" if self.bit_identical else f"max error / max |reference| {self.max_relative_error:.2g}"
+        verdict += "" if self.bit_identical else f" (allowed {self.tolerance:.0e})"
+        lines = [
+            f"{'verified' if self.ok else 'DIFFERENT'}: parts against the whole model on {self.n_inputs} random inputs, "
+            f"{len(self.outputs)} output{'s' if len(self.outputs) > 1 else ''}: {verdict}"
+        ]
+        if not self.depends_on_input and self.n_inputs > 1:
+            lines.append("note: the outputs did not change with the input, so this comparison proves little")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content as plain JSON values; an infinite error is null."""
+        return {
+            "ok": self.ok,
+            "n_inputs": self.n_inputs,
+            "tolerance": self.tolerance,
+            "bit_identical": self.bit_identical,
+            "depends_on_input": self.depends_on_input,
+            "outputs": [
+                {
+                    "name": output.name,
+                    "max_relative_error": _finite(output.max_relative_error),
+                    "bit_identical": output.bit_identical,
+                    "depends_on_input": output.depends_on_input,
+                }
+                for output in self.outputs
+            ],
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def relative_error(result: Array, reference: Array) -> float:
+    """Return max |result - reference| / max |reference|; inf where shape, type, NaN or infinities differ."""
+    if result.shape != reference.shape or result.dtype != reference.dtype:
+        return float("inf")
+    if np.array_equal(result, reference):
+        return 0.0
+    if reference.dtype.kind not in "fc":
+        return float("inf")
+    finite = np.isfinite(reference)
+    if not np.array_equal(result[~finite], reference[~finite], equal_nan=True):
+        return float("inf")
+    difference = np.abs(result[finite].astype(np.float64) - reference[finite].astype(np.float64))
+    if not np.all(np.isfinite(difference)):
+        return float("inf")
+    scale = float(np.max(np.abs(reference[finite].astype(np.float64)), initial=0.0))
+    largest = float(np.max(difference, initial=0.0))
+    if largest == 0.0:
+        return 0.0
+    return largest / scale if scale > 0 else float("inf")
+
+
+def verify_plan(
+    plan: Plan,
+    model: str | PathLike[str] | None,
+    *,
+    inputs: Sequence[Mapping[str, Array]] | None,
+    seed: int,
+    tolerance: float,
+    threads: int | None,
+) -> Verification:
+    """Compare a plan's parts with its model; see `Plan.verify`."""
+    import onnxruntime
+    from graph_io import load_model
+    from graph_io.skeleton import structure_sha256
+
+    if isinstance(plan.source, Path):
+        path = model if model is not None else plan.model.path
+        if path is None:
+            raise InputError("this plan does not know where its model lies; pass the path of the whole model")
+        whole = load_model(path)
+        if structure_sha256(whole.proto) != plan.model.structure_sha256:
+            raise InputError(f"model '{path}' is not the one that this plan was made for; pass the right one")
+    else:
+        whole = plan.source.graph["model"]
+    content = whole.proto.SerializeToString()
+    options = part_options(len(content), threads=threads)
+    reference = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    del content
+    trials = _random_inputs(plan, whole, seed) if inputs is None else list(inputs)
+    if not trials:
+        raise InputError("verify got no inputs; pass at least one, or leave them out for random ones")
+
+    errors = dict.fromkeys(plan.model.outputs, 0.0)
+    same = dict.fromkeys(plan.model.outputs, True)
+    first: dict[str, Array] = {}
+    changes: set[str] = set()
+    with plan.session(threads=threads) as session:
+        for trial in trials:
+            results = session.run(trial)
+            expected = dict(
+                zip(plan.model.outputs, reference.run(list(plan.model.outputs), dict(trial)), strict=True)
+            )
+            for name, value in expected.items():
+                errors[name] = max(errors[name], relative_error(results[name], value))
+                same[name] &= results[name].dtype == value.dtype and results[name].tobytes() == value.tobytes()
+                if name in first and not np.array_equal(first[name], value, equal_nan=value.dtype.kind == "f"):
+                    changes.add(name)
+                first.setdefault(name, value)
+    compared = tuple(
+        OutputComparison(name, errors[name], bool(same[name]), name in changes) for name in plan.model.outputs
+    )
+    return Verification(compared, len(trials), tolerance)
+
+
+def _random_inputs(plan: Plan, whole: Any, seed: int) -> list[dict[str, Array]]:
+    from graph_io.shapes import fix_input_dims, input_dtypes, random_inputs
+
+    shapes, _ = fix_input_dims(whole, plan.model.dims)
+    return [random_inputs(shapes, input_dtypes(whole), seed=seed + trial) for trial in range(3)]
