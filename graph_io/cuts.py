@@ -61,8 +61,12 @@ def single_tensor_cuts(graph: LayerGraph) -> tuple[str, ...]:
     closing: dict[int, list[str]] = {}
     for name, index in last_use.items():
         closing.setdefault(index, []).append(name)
+    # A layer that no input reaches (it draws random numbers) lies on no path that a cut must meet.
+    reached = set(graph.graph["inputs"])
     for index, layer in enumerate(graph.nodes):
-        open_tensors.update(graph.nodes[layer]["layer"].outputs)
+        if not reached.isdisjoint(graph.nodes[layer]["layer"].inputs):
+            reached.update(graph.nodes[layer]["layer"].outputs)
+            open_tensors.update(graph.nodes[layer]["layer"].outputs)
         open_tensors.difference_update(closing.get(index, ()))
         if len(open_tensors) == 1:
             found.update(dict.fromkeys(open_tensors))

@@ -41,7 +41,9 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
     flow = dataflow(model.proto)
     nodes = optimized_nodes(model, level="all")
     if nodes is None:
-        raise ModelError(f"model '{model.name}' is too large for the runtime to write its optimised graph; it cannot be profiled yet")
+        raise ModelError(
+            f"model '{model.name}' is too large for the runtime to write its optimised graph; it cannot be profiled yet"
+        )
     nodes = [node for node in nodes if node.name]
     originals = _original_names(flow, nodes)
     computing = [node for node in nodes if node.op_type not in (_ENTERING, _LEAVING)]

@@ -55,7 +55,9 @@ def fused_groups(model: Model, flow: Dataflow) -> tuple[tuple[Group, ...], tuple
     """
     nodes = optimized_nodes(model, level="extended")
     if nodes is None:
-        return single_groups(flow), ("the runtime could not write its optimised graph: every node is a layer of its own",)
+        return single_groups(flow), (
+            "the runtime could not write its optimised graph: every node is a layer of its own",
+        )
     claims: dict[int, int] = {}
     contested: set[int] = set()
     kernels = trace_kernels(flow, nodes)

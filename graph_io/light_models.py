@@ -30,7 +30,13 @@ LIGHT_MODELS: tuple[str, ...] = (
 # A weight may pass through these on its way to the operator that gives it its meaning.
 _RESHAPING = ("Reshape", "Unsqueeze")
 # (operator, input slot) of values that multiply a whole channel; every other vector is added to one.
-_CHANNEL_SCALES = {("BatchNormalization", 1), ("BatchNormalization", 4), ("Mul", 0), ("Mul", 1), ("ResidualNormalization", 4)}
+_CHANNEL_SCALES = {
+    ("BatchNormalization", 1),
+    ("BatchNormalization", 4),
+    ("Mul", 0),
+    ("Mul", 1),
+    ("ResidualNormalization", 4),
+}
 
 
 def light_model(name: str, *, seed: int = 0) -> onnx.ModelProto:
@@ -70,9 +76,7 @@ def light_model(name: str, *, seed: int = 0) -> onnx.ModelProto:
         for node in graph.node
         if node.op_type == "ConstantOfShape"
     }
-    shapes |= {
-        tensor.name: tuple(tensor.dims) for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT
-    }
+    shapes |= {tensor.name: tuple(tensor.dims) for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     uses = _uses(graph)
     inputs = [value for value in graph.input if value.name not in constants]
     nodes = [node for node in graph.node if node.op_type != "ConstantOfShape"]

@@ -76,7 +76,9 @@ def _read(path: Path) -> ModelProto:
     except OSError as error:
         raise ModelError(f"model '{path}' cannot be read: {error.strerror or error}") from error
     except (DecodeError, ValueError, TypeError) as error:
-        raise ModelError(f"model '{path}' is not an ONNX file, or it is cut short; export or download it again") from error
+        raise ModelError(
+            f"model '{path}' is not an ONNX file, or it is cut short; export or download it again"
+        ) from error
     if not proto.ir_version and not proto.opset_import:
         raise ModelError(f"model '{path}' is not an ONNX file: it has no IR version and no opset; export it again")
     try:

@@ -103,7 +103,7 @@ def concrete_shapes(model: Model, flow: Dataflow, inputs: Mapping[str, tuple[int
     needed = [name for names in (flow.inputs, flow.producer, flow.constant_producer) for name in names]
     missing = [name for name in needed if name not in found]
     if missing:
-        found |= _observe(model, inputs, found)
+        found |= _observe(model, inputs)
         missing = [name for name in needed if name not in found and name not in flow.constant_producer]
     if missing:
         raise ModelError(
@@ -150,7 +150,8 @@ def _infer(bare: ModelProto, name: str) -> dict[str, ShapeAndType]:
     except Exception as error:  # onnx raises InferenceError, a bare RuntimeError or ValidationError here
         raise ModelError(f"model '{name}': shapes cannot be inferred: {str(error).strip().splitlines()[0]}") from error
     found = {tensor.name: _initializer(tensor.data_type, tensor.dims) for tensor in graph.initializer}
-    found |= {value.name: _concrete(value) for value in (*graph.value_info, *graph.input, *graph.output)}
+    # Inputs come last: an input that is handed through is also an output, whose declared shape was cleared.
+    found |= {value.name: _concrete(value) for value in (*graph.output, *graph.value_info, *graph.input)}
     return {name: shape for name, shape in found.items() if shape is not None}
 
 
@@ -193,12 +194,11 @@ def random_inputs(
     return result
 
 
-def _observe(
-    model: Model, inputs: Mapping[str, tuple[int, ...]], found: Mapping[str, ShapeAndType]
-) -> dict[str, ShapeAndType]:
+def _observe(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, ShapeAndType]:
     """Run the model once, unoptimised and profiled, and read what every node put out."""
     import onnxruntime
 
+    feeds = random_inputs(inputs, input_dtypes(model))
     with tempfile.TemporaryDirectory(prefix="dnn-partition-") as folder:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -209,7 +209,7 @@ def _observe(
             session = onnxruntime.InferenceSession(
                 model.proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-            session.run(None, random_inputs(inputs, {name: found[name][0] for name in inputs}))
+            session.run(None, feeds)
         except Exception as error:  # the runtime's exceptions share no public base class
             raise ModelError(
                 f"model '{model.name}': some shapes can only be found by running it, and the run failed: "
@@ -230,5 +230,3 @@ def _observe(
             if dtype is not None:
                 seen[name] = (dtype, tuple(shape))
     return seen
-
-

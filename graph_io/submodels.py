@@ -82,8 +82,9 @@ def _assignment(graph: LayerGraph, parts: Sequence[Sequence[str]]) -> dict[str, 
         for layer in layers:
             if layer not in graph:
                 raise ModelError(f"part {number}: layer '{layer}' is not in the model")
-            if part_of.setdefault(layer, number) != number:
-                raise ModelError(f"layer '{layer}' is in part {part_of[layer]} and in part {number}")
+            if layer in part_of:
+                raise ModelError(f"layer '{layer}' is named twice: in part {part_of[layer]} and in part {number}")
+            part_of[layer] = number
     missing = next((layer for layer in graph.nodes if layer not in part_of), None)
     if missing is not None:
         raise ModelError(f"layer '{missing}' is in no part; every layer belongs to exactly one")

@@ -106,9 +106,7 @@ def partition(
     graph = _graph(model, dims, granularity)
     annotate(graph, machines)
     encoded = _encoded_inputs(graph, input_bytes or {})
-    latencies = {
-        layer: (seconds["device"], seconds["server"]) for layer, seconds in graph.nodes(data="latency_s")
-    }
+    latencies = {layer: (seconds["device"], seconds["server"]) for layer, seconds in graph.nodes(data="latency_s")}
     bridge = build_bridge(
         graph, latencies, link, objective=objective, output_on=output_on, input_bytes=encoded, power=power
     )
@@ -276,9 +274,7 @@ def _parts_and_stages(graph: LayerGraph, chosen: Schedule) -> tuple[tuple[PlanPa
     return tuple(parts), tuple(stages)
 
 
-def _edge_tensors(
-    graph: LayerGraph, layers: tuple[str, ...]
-) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+def _edge_tensors(graph: LayerGraph, layers: tuple[str, ...]) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     inside, outputs_of_model = set(layers), set(graph.graph["outputs"])
     inputs, outputs = [], []
     for tensor in graph.graph["tensors"].values():

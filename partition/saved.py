@@ -187,7 +187,9 @@ def _check_numbers(plan: Plan, fields: FieldReader) -> None:
 def _check_file(folder: Path, part: PlanPart) -> None:
     path = folder / part.file
     if Path(part.file).name != part.file:
-        raise InputError(f"plan file '{folder / PLAN_FILE}': part '{part.file}' is a path; parts lie in the plan's folder")
+        raise InputError(
+            f"plan file '{folder / PLAN_FILE}': part '{part.file}' is a path; parts lie in the plan's folder"
+        )
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -196,7 +198,9 @@ def _check_file(folder: Path, part: PlanPart) -> None:
     except OSError as error:
         raise InputError(f"part '{path}' cannot be read: {error.strerror or error}; save the plan again") from error
     if digest.hexdigest() != part.sha256:
-        raise InputError(f"part '{path}' is not the file that was saved with this plan (its hash differs); save it again")
+        raise InputError(
+            f"part '{path}' is not the file that was saved with this plan (its hash differs); save it again"
+        )
 
 
 def _read_model(fields: FieldReader) -> ModelInfo:
@@ -236,9 +240,7 @@ def _read_part(fields: FieldReader) -> PlanPart:
 
 
 def _read_tensor(fields: FieldReader) -> TensorInfo:
-    tensor = TensorInfo(
-        fields.text("name"), fields.text("dtype"), fields.wholes("shape"), fields.whole("size_bytes")
-    )
+    tensor = TensorInfo(fields.text("name"), fields.text("dtype"), fields.wholes("shape"), fields.whole("size_bytes"))
     fields.finish()
     return tensor
 

@@ -5,7 +5,8 @@ alone, S = 1 a cut without a way back. For S >= 2 the bound of a node is the pla
 whose placement needs too many messages is branched on:
 
 S = 2 holds exactly when no device layer w has a server layer among its ancestors and one among its descendants.
-Either w moves to the server, or w and all its ancestors stay on the device, or w and all its descendants do.
+Either w moves to the server, or w and all its ancestors stay on the device, or w and all its descendants do. Of
+several such layers the middle one in index order is taken.
 
 S >= 3: layers u_1 .. u_{S+1} along one path that alternate between the machines, the first on the server, force
 S + 1 messages. Branch i keeps u_1 .. u_{i-1} where they are and flips u_i.
@@ -20,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from solvers._arrays import IntArray
-from solvers._jit import choose
 from solvers.evaluation import delay_free_value, stages
 from solvers.min_cut import DEVICE, FREE, SERVER, CutNetwork
 from solvers.problem import Problem
@@ -114,8 +114,9 @@ class _Search:
         """Return the pins of each branch; at least one message too many is assumed."""
         children = []
         if highest == 2:
-            above, inside, below = _violations(self._problem, placement)
-            middle = _most_even(above, inside, below)
+            _, inside, _ = _violations(self._problem, placement)
+            candidates = np.flatnonzero(inside)
+            middle = int(candidates[len(candidates) // 2])
             mark = np.zeros(self._problem.n_layers, dtype=np.int64)
             mark[middle] = 1
             children.append(_pinned(pins, np.array([middle]), SERVER))
@@ -176,12 +177,6 @@ def _violations(problem: Problem, placement: IntArray) -> tuple[IntArray, Any, I
     below_server = problem.graph.spread(placement)
     above_server = problem.graph.spread(placement, backwards=True)
     return below_server, (placement == DEVICE) & (below_server == 1) & (above_server == 1), above_server
-
-
-def _most_even(above: IntArray, inside: Any, below: IntArray) -> int:
-    """Return the middle one, in index order, of the layers that lie inside."""
-    candidates = np.flatnonzero(inside)
-    return int(candidates[len(candidates) // 2])
 
 
 def _propagate(problem: Problem, pins: IntArray) -> IntArray | None:

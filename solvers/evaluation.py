@@ -110,9 +110,7 @@ def checked_placement(problem: Problem, placement: Any) -> IntArray:
     return machines
 
 
-def _without_delay(
-    problem: Problem, machines: IntArray
-) -> tuple[FloatArray, FloatArray, IntArray, IntArray, IntArray]:
+def _without_delay(problem: Problem, machines: IntArray) -> tuple[FloatArray, FloatArray, IntArray, IntArray, IntArray]:
     n_machines, n_tensors = problem.n_machines, problem.n_tensors
     costs = problem.compute[np.arange(problem.n_layers), machines]
     compute = np.bincount(machines, weights=costs, minlength=n_machines).astype(np.float64)

@@ -157,7 +157,9 @@ class Problem:
 
     def _check_shapes(self) -> None:
         if self.compute.ndim != 2 or self.compute.shape[1] == 0:
-            raise ProblemError(f"compute has shape {self.compute.shape}; give (n_layers, n_machines), 1 machine or more")
+            raise ProblemError(
+                f"compute has shape {self.compute.shape}; give (n_layers, n_machines), 1 machine or more"
+            )
         n_layers, n_machines = self.compute.shape
         for name in ("per_tensor", "per_byte", "delay"):
             shape = getattr(self, name).shape
@@ -172,7 +174,9 @@ class Problem:
         if offsets.shape != (n_tensors + 1,):
             raise ProblemError(f"consumer_offsets has shape {offsets.shape}; give ({n_tensors + 1},)")
         if offsets[0] != 0 or offsets[-1] != len(self.consumer_layers) or bool(np.any(np.diff(offsets) < 0)):
-            raise ProblemError(f"consumer_offsets must rise from 0 to {len(self.consumer_layers)}, the consumers listed")
+            raise ProblemError(
+                f"consumer_offsets must rise from 0 to {len(self.consumer_layers)}, the consumers listed"
+            )
         for name, count in (("layer_names", n_layers), ("tensor_names", n_tensors)):
             if len(getattr(self, name)) not in (0, count):
                 raise ProblemError(f"{name} has {len(getattr(self, name))} names; give {count} or none")

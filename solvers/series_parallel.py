@@ -106,7 +106,9 @@ def prepare(problem: Problem) -> Network:
         for consumer in consumers:
             link(bit, vertex, consumer, group)
     constants = [v for v in range(n_layers) if not shared[v] and domains[v] > 4 and domains[v] & 3 != 3]
-    two_labels = [(1 if domains[owner] & 3 != 3 else 2) << len(bits) for owner, bits in zip(owners, shared, strict=True)]
+    two_labels = [
+        (1 if domains[owner] & 3 != 3 else 2) << len(bits) for owner, bits in zip(owners, shared, strict=True)
+    ]
     order = eliminate(list(edges), two_labels, constants)
     return Network(owners, shared, group_of_tensor, len(groups), links, domains, order)
 
@@ -209,7 +211,9 @@ def _vectors(
 ) -> list[float]:
     """Return the cost of each state of each vertex by itself: compute, and the tensors that it has sent."""
     compute = problem.compute.tolist()
-    sets = {domain: labels[label_offsets[domain] : label_offsets[domain] + label_counts[domain]] for domain in range(16)}
+    sets = {
+        domain: labels[label_offsets[domain] : label_offsets[domain] + label_counts[domain]] for domain in range(16)
+    }
     vectors: list[float] = []
     for vertex, (domain, groups) in enumerate(zip(domains, network.shared, strict=True)):
         for label in sets[domain]:

@@ -38,7 +38,5 @@ class Solution:
 
     def __repr__(self) -> str:
         proof = "optimal" if self.optimal else f"within {self.gap:.3g} of the optimum"
-        served = int((self.placement != 0).sum())
-        return (
-            f"Solution({self.value:.6g}, {proof}, {served} of {len(self.placement)} layers off the device, {self.method})"
-        )
+        moved = f"{int((self.placement != 0).sum())} of {len(self.placement)} layers off the device"
+        return f"Solution({self.value:.6g}, {proof}, {moved}, {self.method})"

@@ -17,7 +17,9 @@ def light_graph():
         assert name not in LARGE_MODELS
         if (name, granularity) not in known:
             source = next((graph.graph["model"] for key, graph in known.items() if key[0] == name), None)
-            known[name, granularity] = graph_io.load_graph(source or graph_io.light_model(name), granularity=granularity)
+            known[name, granularity] = graph_io.load_graph(
+                source or graph_io.light_model(name), granularity=granularity
+            )
         return known[name, granularity]
 
     return build

@@ -25,7 +25,9 @@ def value(problem, placement):
     reads = {layer: [] for layer in range(n_layers)}
     tensors = []
     for t in range(len(problem.tensor_producer)):
-        consumers = [int(c) for c in problem.consumer_layers[problem.consumer_offsets[t] : problem.consumer_offsets[t + 1]]]
+        consumers = [
+            int(c) for c in problem.consumer_layers[problem.consumer_offsets[t] : problem.consumer_offsets[t + 1]]
+        ]
         tensors.append((int(problem.tensor_producer[t]), float(problem.tensor_size_bytes[t]), consumers))
         for consumer in consumers:
             reads[consumer].append(t)

@@ -28,7 +28,8 @@ def series_parallel_edges(rng, n):
         else:
             edges.append((count, head))
         count += 1
-    return _numbered(_as_tensors(rng, edges), count)
+    # Beyond three shared tensors a layer needs pseudo-vertices, which may keep a large graph from folding.
+    return _numbered(_as_tensors(rng, edges, n_overlapping=100 if n <= 20 else 3), count)
 
 
 def random_edges(rng, n):
@@ -38,8 +39,8 @@ def random_edges(rng, n):
     return _as_tensors(rng, edges)
 
 
-def _as_tensors(rng, edges):
-    """Turn edges into tensors: all consumers on one tensor, one tensor each, or a mixture with overlaps."""
+def _as_tensors(rng, edges, *, n_overlapping=100):
+    """Turn edges into tensors: all consumers on one tensor, one tensor each, or (up to 5) a mixture with overlaps."""
     consumers = {}
     for tail, head in edges:
         consumers.setdefault(tail, set()).add(head)
@@ -49,12 +50,14 @@ def _as_tensors(rng, edges):
         style = rng.random()
         if style < 0.45:
             tensors.append((tail, heads))
-        elif style < 0.75:
+        elif style < 0.75 or len(heads) > 5:
             tensors += [(tail, [head]) for head in heads]
         else:
             left = set(heads)
+            n_made = 0
             while left:
-                chosen = [head for head in heads if rng.random() < 0.6]
+                n_made += 1
+                chosen = [head for head in heads if rng.random() < 0.6] if n_made < n_overlapping else sorted(left)
                 tensors.append((tail, chosen))
                 left -= set(chosen)
     return tensors

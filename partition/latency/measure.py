@@ -228,7 +228,9 @@ def _attribute(
     unseen = [name for name in kernels if name not in runs.kernels_s]
     notes = []
     if unseen:
-        notes.append(f"{len(unseen)} kernels did not appear in every profiled run and count as 0: {', '.join(unseen[:3])}")
+        notes.append(
+            f"{len(unseen)} kernels did not appear in every profiled run and count as 0: {', '.join(unseen[:3])}"
+        )
     latency = dict.fromkeys(graph.nodes, 0.0)
     spread = dict.fromkeys(graph.nodes, 0.0)
     shared = []

@@ -125,7 +125,10 @@ def _stage_table(plan: Plan) -> "Table":
             message = plan.messages[number]
             names = _names(message.tensors) if message.tensors else "only the request"
             table.add_row(
-                f"  {message.direction}", names, _ms(message.transfer_s + message.delay_s), format_bytes(message.size_bytes)
+                f"  {message.direction}",
+                names,
+                _ms(message.transfer_s + message.delay_s),
+                format_bytes(message.size_bytes),
             )
     table.add_row("total", "", _ms(plan.latency_s), "", "", "", style="bold")
     return table

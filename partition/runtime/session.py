@@ -53,9 +53,7 @@ class SplitSession:
                 if value.name in plan.model.inputs:
                     numpy_type = _NUMPY_TYPES.get(value.type.removeprefix("tensor(").removesuffix(")"))
                     self._input_types.setdefault(value.name, (numpy_type, list(value.shape)))
-        self._last_use = {
-            name: number for number, (_, inputs, _) in enumerate(self._steps) for name in inputs
-        }
+        self._last_use = {name: number for number, (_, inputs, _) in enumerate(self._steps) for name in inputs}
 
     def __repr__(self) -> str:
         return f"<SplitSession of {self._plan.model.name!r}, {len(self._sessions)} parts>"

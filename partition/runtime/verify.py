@@ -65,7 +65,9 @@ class Verification:
         return f"<Verification ok={self.ok} max_relative_error={self.max_relative_error:.3g}>"
 
     def __str__(self) -> str:
-        verdict = "bit-identical" if self.bit_identical else f"max error / max |reference| {self.max_relative_error:.2g}"
+        verdict = (
+            "bit-identical" if self.bit_identical else f"max error / max |reference| {self.max_relative_error:.2g}"
+        )
         verdict += "" if self.bit_identical else f" (allowed {self.tolerance:.0e})"
         lines = [
             f"{'verified' if self.ok else 'DIFFERENT'}: parts against the whole model on {self.n_inputs} random inputs, "
@@ -158,9 +160,7 @@ def verify_plan(
     with plan.session(threads=threads) as session:
         for trial in trials:
             results = session.run(trial)
-            expected = dict(
-                zip(plan.model.outputs, reference.run(list(plan.model.outputs), dict(trial)), strict=True)
-            )
+            expected = dict(zip(plan.model.outputs, reference.run(list(plan.model.outputs), dict(trial)), strict=True))
             for name, value in expected.items():
                 errors[name] = max(errors[name], relative_error(results[name], value))
                 same[name] &= results[name].dtype == value.dtype and results[name].tobytes() == value.tobytes()

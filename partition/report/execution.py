@@ -1,0 +1,94 @@
+"""What a person and a program read of a run and of a measurement."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from partition.latency.timings import Timings
+from partition.plan import Plan
+from partition.runtime.session import Array
+from partition.runtime.verify import Verification
+from partition.units import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+_SLOWEST_SHOWN = 15
+
+
+def execution_json(
+    plan: Plan, outputs: Mapping[str, Array], seconds: Sequence[float], verification: Verification | None
+) -> dict[str, Any]:
+    """Return a run as plain JSON values."""
+    content: dict[str, Any] = {
+        "model": plan.model.name,
+        "parts": [part.file for part in plan.parts],
+        "run_s": list(seconds),
+        "median_run_s": median(seconds),
+        "outputs": [
+            {"name": name, "dtype": str(value.dtype), "shape": list(value.shape)} for name, value in outputs.items()
+        ],
+    }
+    if verification is not None:
+        content["verification"] = verification.to_json()
+    return content
+
+
+def execution_view(
+    plan: Plan,
+    outputs: Mapping[str, Array],
+    seconds: Sequence[float],
+    verification: Verification | None,
+    *,
+    random: bool,
+) -> "Group":
+    """Build the tables of a run."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("output", "type", "shape", "least", "largest"):
+        table.add_column(column, overflow="fold")
+    for name, value in outputs.items():
+        numeric = value.size > 0 and value.dtype.kind in "fiub"
+        least, largest = (f"{np.min(value):.6g}", f"{np.max(value):.6g}") if numeric else ("", "")
+        table.add_row(name, str(value.dtype), str(list(value.shape)), least, largest)
+    times = f"median of {len(seconds)} runs" if len(seconds) > 1 else "one run, the first"
+    lines = [
+        Text(f"{plan.model.name}: {' -> '.join(part.file for part in plan.parts)} in this process, without the link"),
+        table,
+        Text(f"{format_duration(median(seconds))} ({times}){' on seeded random inputs' if random else ''}"),
+    ]
+    if verification is not None:
+        lines.append(Text(str(verification), style="" if verification.ok else "bold red"))
+    return Group(*lines)
+
+
+def timings_view(timings: Timings) -> "Group":
+    """Build the table of a measurement: the slowest layers first."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    whole = timings.whole_model
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("slowest layers", overflow="fold")
+    for column in ("time ms", "share", "spread ms"):
+        table.add_column(column, justify="right")
+    slowest = sorted(timings.layers, key=lambda layer: -layer.latency_s)[:_SLOWEST_SHOWN]
+    for layer in slowest:
+        share = layer.latency_s / whole.latency_s
+        table.add_row(layer.id, f"{layer.latency_s * 1e3:.3f}", f"{share:.1%}", f"{layer.spread_s * 1e3:.3f}")
+    rest = timings.layers[_SLOWEST_SHOWN:] and len(timings.layers) - len(slowest)
+    lines = [Text(str(timings)), table]
+    if rest:
+        lines.append(Text(f"and {rest} more layers"))
+    if timings.shared_kernels:
+        lines.append(Text(f"{len(timings.shared_kernels)} kernels span several layers; shared out by predicted time"))
+    lines += [Text(f"note: {note}") for note in timings.notes]
+    return Group(*lines)
