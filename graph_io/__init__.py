@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graph_io.deployed import deployed_kernels
     from graph_io.cuts import head_of_cut, single_tensor_cuts
+    from graph_io.deployed import deployed_kernels
     from graph_io.errors import ModelError
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
     from graph_io.light_models import LIGHT_MODELS, light_model

@@ -23,7 +23,8 @@ def head_of_cut(graph: LayerGraph, cut: Iterable[str]) -> frozenset[str]:
 
     Notes
     -----
-    Legal: every path from a model input to a model output meets the cut, and no member is downstream of another. Linear.
+    Legal: every path from a model input to a model output meets the cut, and no member is downstream of another.
+    Linear in the size of the graph.
     """
     names = tuple(dict.fromkeys(cut))
     if not names:

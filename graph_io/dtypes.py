@@ -4,7 +4,7 @@ from math import prod
 
 from onnx import TensorProto
 
-_BITS = {
+_BITS: dict[int, tuple[str, int]] = {
     TensorProto.FLOAT: ("float32", 32),
     TensorProto.DOUBLE: ("float64", 64),
     TensorProto.FLOAT16: ("float16", 16),

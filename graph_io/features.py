@@ -25,8 +25,11 @@ _OPERATIONS_PER_ELEMENT = {
 }
 # These move or relabel data and compute nothing; their cost is in their bytes.
 _DATA_MOVEMENT = frozenset(
-    """Cast Concat ConstantOfShape DepthToSpace Dropout Expand Flatten Gather GatherElements GatherND Identity Pad Reshape
-    Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze""".split()
+    {
+        *("Cast", "Concat", "ConstantOfShape", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather"),
+        *("GatherElements", "GatherND", "Identity", "Pad", "Reshape", "Shape", "Size", "Slice", "SpaceToDepth"),
+        *("Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
+    }
 )
 
 

@@ -193,7 +193,7 @@ def _acyclic(flow: Dataflow, groups: list[Group]) -> tuple[tuple[Group, ...], tu
     while True:
         groups.sort(key=lambda group: group[-1])
         member = {node: index for index, group in enumerate(groups) for node in group}
-        quotient = nx.DiGraph()
+        quotient: nx.DiGraph[int] = nx.DiGraph()
         quotient.add_nodes_from(range(len(groups)))
         for node, names in enumerate(flow.reads):
             for name in names:
@@ -205,7 +205,7 @@ def _acyclic(flow: Dataflow, groups: list[Group]) -> tuple[tuple[Group, ...], tu
         if not knots:
             order = nx.lexicographical_topological_sort(quotient, key=lambda index: groups[index][-1])
             return tuple(groups[index] for index in order), tuple(notes)
-        broken = set().union(*knots)
+        broken = {index for knot in knots for index in knot}
         notes.append(f"{len(broken)} fused groups depend on each other and are kept as single nodes")
-        singles = [(node,) for index in broken for node in groups[index]]
+        singles: list[Group] = [(node,) for index in broken for node in groups[index]]
         groups = [group for index, group in enumerate(groups) if index not in broken] + singles

@@ -100,11 +100,11 @@ def load_graph(
     Returns
     -------
     networkx.DiGraph
-        Node: layer id, with the attribute ``layer: Layer`` (and ``latency_s: {machine: seconds}`` once annotated).
-        Edge: ``tensors: tuple[str, ...]``, the tensors that pass. Graph attributes: ``name`` (str), ``model`` (`Model`),
-        ``tensors`` (name to `Tensor`), ``inputs`` and ``outputs`` (tuples of names, of the model), ``granularity``,
-        ``dims`` (dict), ``constant_bytes`` (name to int), ``structure_sha256`` (str), ``notes`` (tuple of str). Layers are in
-        topological order.
+        Node: layer id, in topological order, with the attribute ``layer: Layer`` (and ``latency_s: {machine: seconds}``
+        once annotated). Edge: ``tensors: tuple[str, ...]``, the tensors that pass. Graph attributes: ``name`` (str),
+        ``model`` (`Model`), ``tensors`` (name to `Tensor`), ``inputs`` and ``outputs`` (names, of the model),
+        ``granularity``, ``dims`` (dict), ``constant_bytes`` (name to int), ``structure_sha256`` (str), ``notes``
+        (tuple of str: what was assumed or changed).
 
     Raises
     ------
@@ -174,7 +174,7 @@ def _tensors(
 
 def _constant_bytes(flow: Dataflow, shapes: Mapping[str, ShapeAndType]) -> dict[str, int]:
     names = dict.fromkeys(name for read in flow.constants_read for name in read)
-    # A constant whose shape no rule knows was folded away by the runtime; the sizes of what it is made from are counted.
+    # A computed constant whose shape no rule knows has no size here; it is made from initializers, which do.
     return {name: size_bytes(*shapes[name]) for name in names if name in shapes}
 
 

@@ -7,7 +7,6 @@ from os import PathLike
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from graph_io.dataflow import node_reads
@@ -75,7 +74,7 @@ def _read(path: Path) -> ModelProto:
         proto = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise ModelError(f"model '{path}' cannot be read: {error.strerror or error}") from error
-    except (DecodeError, ValueError, TypeError) as error:
+    except Exception as error:  # each of onnx's formats, chosen by the file's ending, raises errors of its own
         raise ModelError(
             f"model '{path}' is not an ONNX file, or it is cut short; export or download it again"
         ) from error

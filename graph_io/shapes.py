@@ -49,31 +49,32 @@ def fix_input_dims(model: Model, dims: Mapping[str, int]) -> tuple[dict[str, tup
     known: set[str] = set()
     notes: list[str] = []
     shapes: dict[str, tuple[int, ...]] = {}
-    for value in model.proto.graph.input:
-        if not value.type.HasField("tensor_type"):
-            kind = value.type.WhichOneof("value") or "untyped value"
-            raise ModelError(f"input '{value.name}' is a {kind}, not a tensor; such models are not supported yet")
-        if not value.type.tensor_type.HasField("shape"):
-            raise ModelError(f"input '{value.name}' has no shape, not even a rank; export the model with one")
+    for declared in model.proto.graph.input:
+        if not declared.type.HasField("tensor_type"):
+            kind = declared.type.WhichOneof("value") or "untyped value"
+            raise ModelError(f"input '{declared.name}' is a {kind}, not a tensor; such models are not supported yet")
+        if not declared.type.tensor_type.HasField("shape"):
+            raise ModelError(f"input '{declared.name}' has no shape, not even a rank; export the model with one")
         shape: list[int] = []
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+        for axis, dim in enumerate(declared.type.tensor_type.shape.dim):
             if dim.HasField("dim_value") and dim.dim_value >= 0:
                 shape.append(dim.dim_value)
                 continue
             symbol = dim.dim_param
-            own_name = f"{value.name}.{axis}"
+            own_name = f"{declared.name}.{axis}"
             known.update(name for name in (symbol, own_name) if name)
             given = dims.get(own_name, dims.get(symbol) if symbol else None)
             if given is None and axis == 0 and symbol.lower() in _BATCH_NAMES:
                 given = 1
-                notes.append(f"batch of input '{value.name}'{f' ({symbol})' if symbol else ''} taken as 1")
+                notes.append(f"batch of input '{declared.name}'{f' ({symbol})' if symbol else ''} taken as 1")
             if given is None:
                 key = symbol or own_name
                 raise ModelError(
-                    f"input '{value.name}' has the unknown dimension '{key}'; pass dims={{'{key}': 128}} or --dim {key}=128"
+                    f"input '{declared.name}' has the unknown dimension '{key}'; "
+                    f"pass dims={{'{key}': 128}} or --dim {key}=128"
                 )
             shape.append(given)
-        shapes[value.name] = tuple(shape)
+        shapes[declared.name] = tuple(shape)
     unknown = next((name for name in dims if name not in known), None)
     if unknown is not None:
         names = ", ".join(f"'{name}'" for name in sorted(known)) or "none: every shape is fixed"

@@ -92,10 +92,10 @@ def _assignment(graph: LayerGraph, parts: Sequence[Sequence[str]]) -> dict[str, 
 
 
 def _check_order(graph: LayerGraph, part_of: Mapping[str, int]) -> None:
-    for producer, consumer, tensors in graph.edges(data="tensors"):
+    for producer, consumer, data in graph.edges(data=True):
         if part_of[producer] > part_of[consumer]:
             raise ModelError(
-                f"part {part_of[consumer]} reads tensor '{tensors[0]}' of the later part {part_of[producer]}; "
+                f"part {part_of[consumer]} reads tensor '{data['tensors'][0]}' of the later part {part_of[producer]}; "
                 "parts run in order, so split it into more parts"
             )
 
@@ -104,7 +104,9 @@ def _interface(
     graph: LayerGraph, part_of: Mapping[str, int], number: int, flow: Dataflow
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     tensors: dict[str, Tensor] = graph.graph["tensors"]
-    inputs, boundary, outputs = [], [], []
+    inputs: list[str] = []
+    boundary: list[str] = []
+    outputs: list[str] = []
     for tensor in tensors.values():
         producer = None if tensor.producer is None else part_of[tensor.producer]
         readers = {part_of[reader] for reader in tensor.consumers}
@@ -138,7 +140,7 @@ class _Emitter:
         self._flow = flow
         self._open_dims = open_dims
         whole = self._source.graph
-        self._declared = {value.name: value for value in (*whole.input, *whole.output)}
+        self._declared: dict[str, ValueInfoProto] = {value.name: value for value in (*whole.input, *whole.output)}
         self._order = {node.name: index for index, node in enumerate(whole.node)}
 
     def emit(self, nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str]) -> ModelProto:

@@ -12,8 +12,6 @@ import solvers
 
 if TYPE_CHECKING:
     from graph_io import ModelError, light_model, load_graph
-    from solvers import SolverError
-
     from partition.api import partition
     from partition.errors import InputError, VerificationError
     from partition.latency.annotate import annotate
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
     from partition.saved import load_plan
+    from solvers import SolverError
 
 __version__ = "0.1.0"
 
@@ -33,9 +32,10 @@ for _sibling in (graph_io, solvers):
         "dnn-partition",
         __version__,
     ):
+        _place = getattr(_sibling, "__file__", None) or list(_sibling.__path__)
         raise ImportError(
-            f"the package '{_sibling.__name__}' at {getattr(_sibling, '__file__', None) or list(_sibling.__path__)} is not "
-            f"the one of dnn-partition {__version__}: another installed package or a folder on sys.path shadows it; "
+            f"the package '{_sibling.__name__}' at {_place} is not the one of dnn-partition {__version__}: "
+            "another installed package or a folder on sys.path shadows it; "
             "remove or rename that one, or install dnn-partition into an environment of its own"
         )
 

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Literal
 
-from graph_io import Granularity, LayerGraph, head_of_cut, load_graph
-
 import solvers
+from graph_io import Granularity, LayerGraph, head_of_cut, load_graph
 from partition.errors import InputError
 from partition.latency.annotate import annotate
 from partition.latency.machines import Machine, Power, load_machine
@@ -55,14 +54,14 @@ def partition(
     Parameters
     ----------
     model : path, onnx.ModelProto or networkx.DiGraph
-        An ONNX file, a model in memory, or a graph from `graph_io.load_graph` (which saves loading it again; ``dims`` and
-        ``granularity`` are then its own).
+        An ONNX file, a model in memory, or a graph from `graph_io.load_graph`, which saves loading it again and brings
+        its own ``dims`` and ``granularity``.
     bandwidth : str, float or Link
         The uplink: a string with its unit (``"8.8Mbps"``, ``"2MB/s"``), a number in bit/s, or a preset ("3g", "4g",
         "wifi").
     rtt, downlink : str or float, optional
-        Round trip (``"40ms"``, or seconds) and downlink rate. What is left out comes from the preset, or is 40 ms and the
-        uplink's rate; the plan lists it.
+        Round trip (``"40ms"``, or seconds) and downlink rate. What is left out comes from the preset, or is 40 ms and
+        the uplink's rate; the plan lists it.
     device, server : str, path, Machine or Timings
         A shipped machine's name, or a machine or timings file.
     objective : {"latency", "energy"}
@@ -198,7 +197,7 @@ def _assumptions(
     found = [*graph.graph["notes"], *(f"link: {one}" for one in link.assumptions)]
     for role, machine in machines.items():
         if isinstance(machine, Machine):
-            found.append(f"{role} {machine.name}: {machine.description} ({machine.kind}, not measured)")
+            found.append(f"{role} as predicted from a {machine.kind}, not measured: {machine.description}")
     tensors = graph.graph["tensors"]
     found += [
         f"input '{name}' travels encoded in {size} bytes instead of {tensors[name].size_bytes}"

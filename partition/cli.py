@@ -49,7 +49,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace what an earl
 def main() -> None:
     """Run the command line and exit."""
     # Found through a public name: the exceptions' home has moved between releases of typer.
-    usage_error = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+    usage_error: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
     try:
         code = app(standalone_mode=False)
     except VerificationError as error:
@@ -57,7 +57,7 @@ def main() -> None:
     except LIBRARY_ERRORS as error:
         sys.exit(_fail(error, 2))
     except usage_error as error:
-        message = error.format_message() or "no arguments"  # type: ignore[attr-defined]
+        message = error.format_message() or "no arguments"
         sys.exit(_fail(f"{message} (see dnn-partition --help)", 2))
     except typer.Exit as leaving:
         sys.exit(leaving.exit_code)
@@ -98,7 +98,6 @@ def inspect(
 ) -> None:
     """Show a model's layers, their cost features, and where it can be cut."""
     from graph_io import load_graph
-
     from partition.report.inspection import inspection_json, inspection_view
 
     with _working(f"loading {model.name}"):

@@ -6,7 +6,7 @@ because the packages do not know each other::
     ValueError
     ├── partition.InputError          an argument, a file or a folder that the user gave
     │   └── partition.VerificationError   the parts do not compute what the whole model computes
-    ├── graph_io.ModelError           the model: not ONNX, an unknown dimension, an operator that cannot run, no legal cut
+    ├── graph_io.ModelError           the model: not ONNX, an unknown dimension, an unknown operator, no legal cut
     └── solvers.SolverError           the problem: ill-formed, infeasible, or not for this method
 
 ``LIBRARY_ERRORS`` holds the three roots for one ``except``; the command line turns each into one line and exit code 2.

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from partition.links import Link
 
 if TYPE_CHECKING:
-    from graph_io import LayerGraph
     from numpy.typing import NDArray
+    from onnx import ModelProto
 
+    from graph_io import LayerGraph
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
 
@@ -288,7 +289,7 @@ class Plan:
 
     def verify(
         self,
-        model: str | PathLike[str] | None = None,
+        model: "str | PathLike[str] | ModelProto | None" = None,
         *,
         inputs: "Sequence[Mapping[str, NDArray[Any]]] | None" = None,
         seed: int = 0,
@@ -299,7 +300,7 @@ class Plan:
 
         Parameters
         ----------
-        model : path, optional
+        model : path or onnx.ModelProto, optional
             The whole model; needed for a plan that was loaded from a folder if the model has moved.
         inputs : sequence of dict, optional
             Inputs to compare on; three seeded random ones if not given.

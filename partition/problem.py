@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
 import solvers
 from graph_io import LayerGraph, Tensor
-
 from partition.errors import InputError
 from partition.latency.machines import Power
 from partition.links import Link
@@ -29,8 +29,8 @@ class Bridge:
     Attributes
     ----------
     latency, objective : solvers.Problem
-        The same layers and tensors, priced in seconds and in the objective's unit; one object if that is seconds. Layers
-        come first, then one pseudo-layer per model input, then one per model output that is wanted somewhere.
+        The same layers and tensors, priced in seconds and in the objective's unit; one object if that is seconds.
+        Layers come first, then a pseudo-layer for each model input and for each model output wanted somewhere.
     layers : tuple of str
         Layer ids, in the order of the problem's first layers.
     tensors : tuple of str
@@ -69,7 +69,7 @@ def build_bridge(
         Layer id to seconds on the device and on the server.
     link : Link
     objective : {"latency", "energy"}
-        Energy is the device's: computing, idling while the server computes and while messages travel, sending, receiving.
+        Energy is the device's: computing, idling while the server computes and messages travel, sending, receiving.
     output_on : {"device", "server", "any"}
         Where the model's outputs are wanted.
     input_bytes : mapping

@@ -150,8 +150,8 @@ def load_plan(folder: str | PathLike[str]) -> Plan:
     fields.header(PLAN_FORMAT, PLAN_VERSION)
     plan = Plan(
         model=_read_model(fields.object("model")),
-        objective=_choice(fields, "objective", ("latency", "energy")),  # type: ignore[arg-type]
-        output_on=_choice(fields, "output_on", ("device", "server", "any")),  # type: ignore[arg-type]
+        objective=_choice(fields, "objective", ("latency", "energy")),
+        output_on=_choice(fields, "output_on", ("device", "server", "any")),
         link=Link.from_json(fields.take("link"), f"plan file '{path}': link"),
         device=_read_machine(fields.object("device")),
         server=_read_machine(fields.object("server")),
@@ -247,7 +247,7 @@ def _read_tensor(fields: FieldReader) -> TensorInfo:
 
 def _read_stage(fields: FieldReader) -> PlanStage:
     stage = PlanStage(
-        machine=_choice(fields, "machine", ("device", "server")),  # type: ignore[arg-type]
+        machine=_choice(fields, "machine", ("device", "server")),
         parts=fields.wholes("parts"),
         n_layers=fields.whole("n_layers"),
         compute_s=fields.non_negative("compute_s"),
@@ -259,7 +259,7 @@ def _read_stage(fields: FieldReader) -> PlanStage:
 def _read_message(fields: FieldReader) -> PlanMessage:
     message = PlanMessage(
         after_stage=fields.whole("after_stage"),
-        direction=_choice(fields, "direction", ("uplink", "downlink")),  # type: ignore[arg-type]
+        direction=_choice(fields, "direction", ("uplink", "downlink")),
         tensors=fields.texts("tensors"),
         size_bytes=fields.whole("size_bytes"),
         transfer_s=fields.non_negative("transfer_s"),
@@ -288,10 +288,10 @@ def _read_estimate(fields: FieldReader) -> Estimate:
 
 def _choice(fields: FieldReader, name: str, legal: tuple[_T, ...]) -> _T:
     value = fields.text(name)
-    for one in legal:
-        if value == one:
-            return one
-    fields.refuse(name, value, " or ".join(repr(one) for one in legal))
+    known = {str(one): one for one in legal}
+    if value not in known:
+        fields.refuse(name, value, " or ".join(repr(one) for one in legal))
+    return known[value]
 
 
 def _integers(fields: FieldReader, name: str) -> dict[str, int]:

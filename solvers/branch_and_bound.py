@@ -30,6 +30,9 @@ from solvers.visits import device_only, minimise_over_stages, require_two_machin
 NODE_LIMIT = 10_000
 """Cuts that the search may solve for one problem, all numbers of messages together."""
 
+_PLAIN_WORK = 200_000
+"""Layers times nodes after which a small problem's search moves to compiled kernels: loading numba then pays."""
+
 _TOLERANCE = 1e-13
 """Relative distance to the best known value below which a node cannot improve on it."""
 
@@ -92,7 +95,8 @@ class _Search:
                 if tightened is None:
                     continue
                 self._n_nodes += 1
-                placement = self.network.solve(tightened)
+                long = self._n_nodes * self._problem.n_layers > _PLAIN_WORK
+                placement = self.network.solve(tightened, long_search=long)
                 value = delay_free_value(self._problem, placement)
                 if not _improves(value, best_value):
                     continue

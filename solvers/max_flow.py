@@ -44,7 +44,7 @@ class FlowNetwork:
         )
 
 
-def minimum_cut(network: FlowNetwork, from_source: FloatArray, to_sink: FloatArray, *, n_layers: int) -> IntArray:
+def minimum_cut(network: FlowNetwork, from_source: FloatArray, to_sink: FloatArray, *, size: int) -> IntArray:
     """Return the side of each node in a minimum cut: 0 with the source, 1 with the sink; (n_nodes,) int64.
 
     Parameters
@@ -52,14 +52,14 @@ def minimum_cut(network: FlowNetwork, from_source: FloatArray, to_sink: FloatArr
     network : FlowNetwork
     from_source, to_sink : (n_nodes,) float64, >= 0
         Capacities of the arcs source -> node and node -> sink.
-    n_layers : int
+    size : int
         Size of the problem behind the network, to choose between interpreter and compiler.
 
     Notes
     -----
     Among minimum cuts the one with the fewest nodes on the sink's side.
     """
-    backend, n_nodes = choose(n_layers), len(from_source)
+    backend, n_nodes = choose(size), len(from_source)
     through = np.minimum(from_source, to_sink)
     height = backend.full(n_nodes, 0)
     backend.run(

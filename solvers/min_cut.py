@@ -9,6 +9,7 @@ inference acceleration on the edge" (INFOCOM 2019), who have it for the way up o
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray
+from solvers._jit import PLAIN_LIMIT
 from solvers.max_flow import FlowNetwork, minimum_cut
 from solvers.problem import Problem
 from solvers.visits import crossing_costs
@@ -51,8 +52,10 @@ class CutNetwork:
         self._infinity = 2.0 * total if total > 0.0 else 1.0
         self._network = _network(problem, upwards, downwards, self._infinity if one_way else None)
 
-    def solve(self, pins: IntArray) -> IntArray:
+    def solve(self, pins: IntArray, *, long_search: bool = False) -> IntArray:
         """Return the cheapest placement under `pins`, (n_layers,) of FREE, DEVICE or SERVER, without delays.
+
+        `long_search` says that many solves follow, so that the kernel is compiled whatever the size.
 
         Ties go to the placement with the fewest layers on the server. With `one_way`, pins that contradict each
         other are broken somewhere: check the answer.
@@ -61,7 +64,8 @@ class CutNetwork:
         from_source, to_sink = np.zeros(n_nodes), np.zeros(n_nodes)
         from_source[:n_layers] = np.where(pins == FREE, self._device, np.where(pins == DEVICE, self._infinity, 0.0))
         to_sink[:n_layers] = np.where(pins == FREE, self._server, np.where(pins == SERVER, self._infinity, 0.0))
-        return minimum_cut(self._network, from_source, to_sink, n_layers=n_layers)[:n_layers]
+        size = max(n_layers, PLAIN_LIMIT + 1) if long_search else n_layers
+        return minimum_cut(self._network, from_source, to_sink, size=size)[:n_layers]
 
 
 def _network(problem: Problem, upwards: FloatArray, downwards: FloatArray, forbidden: float | None) -> FlowNetwork:

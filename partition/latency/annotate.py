@@ -1,9 +1,8 @@
-"""Give every layer of a graph its latency on a machine, measured where a timings file says so and predicted elsewhere."""
+"""Give every layer of a graph its latency on a machine: measured if a timings file says so, else predicted."""
 
 from collections.abc import Mapping
 
 from graph_io import LayerGraph
-
 from partition.latency.machines import Machine
 from partition.latency.predict import predict
 from partition.latency.timings import Timings

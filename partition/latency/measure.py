@@ -34,8 +34,9 @@ from partition.latency.timings import (
 
 if TYPE_CHECKING:
     import onnxruntime
-    from graph_io import Granularity, LayerGraph
     from onnx import ModelProto
+
+    from graph_io import Granularity, LayerGraph
 
 _WARM_UP_RUNS = 3
 _FEWEST_RUNS, _MOST_RUNS, _BUDGET_S = 10, 50, 10.0
@@ -92,6 +93,7 @@ def measure(
         The thread count is not a whole number of 1 or more.
     """
     import onnxruntime
+
     from graph_io import deployed_kernels, load_graph
 
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
@@ -176,7 +178,8 @@ def _run(
 
     with tempfile.TemporaryDirectory(prefix="dnn-partition-") as folder:
         plain, profiled = open_session(None), open_session(str(Path(folder) / "profile"))
-        whole, cpu = [], []
+        whole: list[float] = []
+        cpu: list[float] = []
         try:
             for _ in range(_WARM_UP_RUNS):
                 plain.run(None, inputs)

@@ -13,7 +13,7 @@ from partition.runtime.verify import Verification
 from partition.units import format_duration
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Group, RenderableType
 
 _SLOWEST_SHOWN = 15
 
@@ -58,7 +58,7 @@ def execution_view(
         least, largest = (f"{np.min(value):.6g}", f"{np.max(value):.6g}") if numeric else ("", "")
         table.add_row(name, str(value.dtype), str(list(value.shape)), least, largest)
     times = f"median of {len(seconds)} runs" if len(seconds) > 1 else "one run, the first"
-    lines = [
+    lines: list[RenderableType] = [
         Text(f"{plan.model.name}: {' -> '.join(part.file for part in plan.parts)} in this process, without the link"),
         table,
         Text(f"{format_duration(median(seconds))} ({times}){' on seeded random inputs' if random else ''}"),
@@ -85,7 +85,7 @@ def timings_view(timings: Timings) -> "Group":
         share = layer.latency_s / whole.latency_s
         table.add_row(layer.id, f"{layer.latency_s * 1e3:.3f}", f"{share:.1%}", f"{layer.spread_s * 1e3:.3f}")
     rest = timings.layers[_SLOWEST_SHOWN:] and len(timings.layers) - len(slowest)
-    lines = [Text(str(timings)), table]
+    lines: list[RenderableType] = [Text(str(timings)), table]
     if rest:
         lines.append(Text(f"and {rest} more layers"))
     if timings.shared_kernels:

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from graph_io import LayerGraph, single_tensor_cuts
-
 from partition.report.table import format_bytes
 
 if TYPE_CHECKING:

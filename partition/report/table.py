@@ -7,10 +7,10 @@ from partition.plan import Estimate, Plan
 from partition.units import format_duration
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from rich.console import Console, Group, RenderableType
     from rich.table import Table
 
-_WIDTH = 110
+_WIDTH = 100
 
 
 def plan_text(plan: Plan) -> str:
@@ -34,17 +34,17 @@ def plan_view(plan: Plan) -> "Group":
     from rich.padding import Padding
     from rich.text import Text
 
-    lines = [
+    lines: list[RenderableType] = [
         Text(f"{plan.model.name}: {_headline(plan)}", style="bold"),
-        Text(f"{plan.link}; device {plan.device.name}, server {plan.server.name}"),
         Text(_certainty(plan)),
-        Text(""),
+        Text(f"link   {plan.link}"),
+        Text(f"device {plan.device.name} ({plan.device.kind}), server {plan.server.name} ({plan.server.kind})"),
         _stage_table(plan),
-        Text(""),
+        Text("* estimate: weights and the peak of live activations"),
         _comparison_table(plan),
     ]
     if plan.assumptions:
-        lines += [Text(""), Text("assumed:")]
+        lines.append(Text("assumed:"))
         lines += [Padding(Text(f"- {one}"), (0, 0, 0, 2)) for one in plan.assumptions]
     return Group(*lines)
 
@@ -63,7 +63,7 @@ def _ms(seconds: float) -> str:
 
 def _headline(plan: Plan) -> str:
     n_up = sum(message.direction == "uplink" for message in plan.messages)
-    total = format_duration(plan.latency_s)
+    total = f"{format_duration(plan.latency_s)}{_gain(plan)}"
     on_device = sum(stage.n_layers for stage in plan.stages if stage.machine == "device")
     if on_device == plan.model.n_layers:
         return f"everything on the device, {total}"
@@ -72,6 +72,15 @@ def _headline(plan: Plan) -> str:
     where = _names(plan.cut)
     visits = "" if n_up == 1 else f" in {n_up} visits to the server"
     return f"cut at {where}{visits}, {on_device} of {plan.model.n_layers} layers on the device, {total}"
+
+
+def _gain(plan: Plan) -> str:
+    """Compare with the simple choices, where the plan is better than both."""
+    simple = [one for one in plan.estimates if one.name.startswith("all on")]
+    best = min(one.latency_s for one in simple)
+    if plan.objective != "latency" or plan.method == "given" or best <= plan.latency_s:
+        return ""
+    return f", {best / plan.latency_s:.2f} times faster than the better of all-device and all-server"
 
 
 def _certainty(plan: Plan) -> str:
@@ -103,34 +112,29 @@ def _stage_table(plan: Plan) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("stage")
-    table.add_column("what", overflow="fold")
-    table.add_column("time ms", justify="right")
-    table.add_column("bytes sent", justify="right")
-    table.add_column("weights", justify="right")
-    table.add_column("memory (estimate)", justify="right")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("runs or sends", overflow="fold")
+    for column in ("layers", "ms", "sent", "weights", "memory*"):
+        table.add_column(column, justify="right", no_wrap=True)
     for number, stage in enumerate(plan.stages):
         parts = [plan.parts[index] for index in stage.parts]
-        what = f"{stage.n_layers} layers: {', '.join(part.file for part in parts)}" if parts else "no layer"
+        weights, memory = (sum(getattr(part, size) for part in parts) for size in ("weight_bytes", "memory_bytes"))
         table.add_row(
             f"{number} {stage.machine}",
-            what,
+            ", ".join(part.file for part in parts) or "nothing",
+            str(stage.n_layers),
             _ms(stage.compute_s),
             "",
-            format_bytes(sum(part.weight_bytes for part in parts)) if parts else "",
-            format_bytes(sum(part.memory_bytes for part in parts)) if parts else "",
+            format_bytes(weights) if parts else "",
+            format_bytes(memory) if parts else "",
         )
         if number < len(plan.messages):
             message = plan.messages[number]
             names = _names(message.tensors) if message.tensors else "only the request"
-            table.add_row(
-                f"  {message.direction}",
-                names,
-                _ms(message.transfer_s + message.delay_s),
-                format_bytes(message.size_bytes),
-            )
-    table.add_row("total", "", _ms(plan.latency_s), "", "", "", style="bold")
+            time = _ms(message.transfer_s + message.delay_s)
+            table.add_row(f"  {message.direction}", names, "", time, format_bytes(message.size_bytes))
+    table.add_row("total", "", str(plan.model.n_layers), _ms(plan.latency_s), style="bold")
     return table
 
 
@@ -138,10 +142,10 @@ def _comparison_table(plan: Plan) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("compared, in ms")
-    for column in ("device", "uplink", "server", "downlink", "total", "sent up", "sent down"):
-        table.add_column(column, justify="right")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("compared, in ms", no_wrap=True)
+    for column in ("device", "uplink", "server", "downlink", "total", "up", "down"):
+        table.add_column(column, justify="right", no_wrap=True)
     energy = plan.objective == "energy"
     if energy:
         table.add_column("energy J", justify="right")

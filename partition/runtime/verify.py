@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from partition.errors import InputError
 from partition.plan import Plan
 from partition.runtime.session import Array, part_options
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ class Verification:
         )
         verdict += "" if self.bit_identical else f" (allowed {self.tolerance:.0e})"
         lines = [
-            f"{'verified' if self.ok else 'DIFFERENT'}: parts against the whole model on {self.n_inputs} random inputs, "
-            f"{len(self.outputs)} output{'s' if len(self.outputs) > 1 else ''}: {verdict}"
+            f"{'verified' if self.ok else 'DIFFERENT'}: parts against the whole model, "
+            f"{_count(self.n_inputs, 'input')}, {_count(len(self.outputs), 'output')}: {verdict}"
         ]
         if not self.depends_on_input and self.n_inputs > 1:
             lines.append("note: the outputs did not change with the input, so this comparison proves little")
@@ -95,6 +98,10 @@ class Verification:
                 for output in self.outputs
             ],
         }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _finite(value: float) -> float | None:
@@ -124,7 +131,7 @@ def relative_error(result: Array, reference: Array) -> float:
 
 def verify_plan(
     plan: Plan,
-    model: str | PathLike[str] | None,
+    model: "str | PathLike[str] | ModelProto | None",
     *,
     inputs: Sequence[Mapping[str, Array]] | None,
     seed: int,
@@ -133,6 +140,7 @@ def verify_plan(
 ) -> Verification:
     """Compare a plan's parts with its model; see `Plan.verify`."""
     import onnxruntime
+
     from graph_io import load_model
     from graph_io.skeleton import structure_sha256
 
@@ -142,7 +150,9 @@ def verify_plan(
             raise InputError("this plan does not know where its model lies; pass the path of the whole model")
         whole = load_model(path)
         if structure_sha256(whole.proto) != plan.model.structure_sha256:
-            raise InputError(f"model '{path}' is not the one that this plan was made for; pass the right one")
+            raise InputError(
+                f"model '{whole.path or whole.name}' is not the one that this plan was made for; pass the right one"
+            )
     else:
         whole = plan.source.graph["model"]
     content = whole.proto.SerializeToString()

@@ -100,6 +100,6 @@ def test_the_choice_of_backend(size, loaded, plain, monkeypatch):
 
 
 def test_the_public_names():
-    assert sorted(solvers.__all__) == sorted({*solvers.__all__})
-    for name in solvers.__all__:
-        assert getattr(solvers, name) is not None
+    assert solvers.__all__ == sorted(solvers.__all__)
+    assert all(hasattr(solvers, name) for name in solvers.__all__)
+    assert solvers.__version__ == "0.1.0"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from solvers import InfeasibleError, MethodError, Problem, _jit, solve
+from solvers import InfeasibleError, MethodError, Problem, _jit, branch_and_bound, solve
 from tests import naive
 from tests.scale import scaled
 from tests.strategies import offloading_problems, problems, random_problem
@@ -133,3 +133,21 @@ def test_both_backends_give_the_same_bits(seed, monkeypatch):
         else:
             assert compiled.placement.tolist() == plain.placement.tolist()
             assert (compiled.value, compiled.bound) == (plain.value, plain.bound)
+
+
+def test_a_long_search_moves_to_the_compiler_and_finds_the_same(monkeypatch):
+    """Branching that goes on and on stops paying the interpreter's price; the answer does not change."""
+    rng = np.random.default_rng(7)
+    n = 60
+    compute = rng.normal(0, 1, (n, 2))
+    compute[0] = compute[-1] = 0, np.inf
+    tensors = [(v, 1.0, sorted({int(w) for w in rng.integers(v + 1, min(n, v + 10), 3)})) for v in range(n - 1)]
+    links = {"per_byte": [[0, 0.2], [0.2, 0]], "delay": [[0, 1], [1, 0]]}
+    problem = Problem.build(compute, tensors, **links)
+    monkeypatch.setattr(_jit, "override", None)
+    monkeypatch.setattr(branch_and_bound, "_PLAIN_WORK", 0)
+    switched = solve(problem, "min-cut")
+    monkeypatch.setattr(_jit, "override", "plain")
+    plain = solve(problem, "min-cut")
+    assert plain.optimal
+    assert (switched.value, switched.placement.tolist()) == (plain.value, plain.placement.tolist())
