@@ -1,0 +1,1 @@
+"""What the library promises about speed, measured: ``python -m benchmarks NAME``."""

@@ -15,7 +15,7 @@ import onnx
 from onnx import NodeProto
 
 from graph_io.dataflow import Dataflow, node_reads
-from graph_io.errors import ModelError
+from graph_io.errors import ModelError, runtime_reason
 from graph_io.model import Model
 from graph_io.skeleton import write_skeleton
 
@@ -108,20 +108,10 @@ def optimized_nodes(model: Model, *, level: str) -> Sequence[NodeProto] | None:
         except Exception as error:  # the runtime's exceptions share no public base class
             if "SerializeToZeroCopyStream" in str(error) or "exceeds 2GB" in str(error) or "2GB" in str(error):
                 return None
-            raise ModelError(f"model '{model.name}' cannot run in onnxruntime: {_reason(error)}") from error
+            raise ModelError(f"model '{model.name}' cannot run in onnxruntime: {runtime_reason(error)}") from error
         if level == "none":
             return None
         return list(onnx.load(result, load_external_data=False).graph.node)
-
-
-def _reason(error: BaseException) -> str:
-    """Strip the runtime's prefix of codes and paths from its message."""
-    text = str(error).strip().splitlines()[0]
-    text = text.split("[ONNXRuntimeError]")[-1]
-    for mark in (" : FAIL : ", " : INVALID_ARGUMENT : ", " : NOT_IMPLEMENTED : ", " : INVALID_GRAPH : "):
-        text = text.split(mark)[-1]
-    text = text.split("failed:")[-1]
-    return text.strip(" :")
 
 
 def trace_kernels(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx.external_data_helper import uses_external_data
 
 from graph_io.dataflow import node_reads
 from graph_io.errors import ModelError
@@ -24,7 +25,7 @@ class Model:
     ----------
     proto : onnx.ModelProto
         IR version 4 or newer; initializers are not inputs; every node has a unique name and leads to an output; nodes
-        are in topological order; no stale ``value_info``.
+        are in topological order; nodes of functions have names; no stale ``value_info``.
     name : str
         File name without its ending, else the graph's name.
     path : pathlib.Path or None
@@ -65,6 +66,12 @@ def load_model(source: str | PathLike[str] | ModelProto) -> Model:
     label = str(path) if path is not None else name
     if not proto.graph.node:
         raise ModelError(f"model '{label}' has no compute node, so there is nothing to partition")
+    if not proto.graph.output:
+        raise ModelError(f"model '{label}' has no output; the file is not valid ONNX")
+    if not proto.opset_import:
+        raise ModelError(f"model '{label}' names no version of its operators; the file is cut short or not valid ONNX")
+    if any(uses_external_data(tensor) for tensor in proto.graph.initializer):
+        raise ModelError(f"model '{label}' in memory lacks its external data; load it from its path")
     notes = _normalise(proto, label)
     return Model(proto=proto, name=name, path=path, notes=tuple(notes))
 
@@ -122,8 +129,14 @@ def _normalise(proto: ModelProto, label: str) -> list[str]:
             while len(node.output) > 1 and node.output[-1] not in read:
                 del node.output[-1]
     _name_nodes(graph.node)
+    for function in proto.functions:
+        # The runtime inlines functions; a node without a name could not be found again in a profile.
+        _name_nodes(function.node)
     available = initializers | {value.name for value in graph.input}
     order = _topological(list(graph.node), available, label)
+    unmade = wanted - available - {name for node in order for name in node.output}
+    if unmade:
+        raise ModelError(f"model '{label}': output '{min(unmade)}' is produced by nothing; the file is not valid ONNX")
     live = _live(order, wanted)
     if len(live) != len(order):
         notes.append(f"{len(order) - len(live)} nodes that lead to no output are dropped")
@@ -145,6 +158,8 @@ def _store_raw(graph: GraphProto) -> None:
         typed = len(tensor.float_data) + len(tensor.int32_data) + len(tensor.int64_data) + len(tensor.double_data)
         if typed > 64:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+        # Set on weights that were read from another file: the same model must have the same bytes however it is stored.
+        tensor.ClearField("data_location")
 
 
 def _strip_prefixed_default_domain(nodes: Iterable[NodeProto]) -> None:

@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorShapeProto, ValueInfoProto
 
 from graph_io.dataflow import Dataflow
 from graph_io.dtypes import dtype_name, dtype_of_runtime
-from graph_io.errors import ModelError
+from graph_io.errors import ModelError, runtime_reason
 from graph_io.model import Model
 from graph_io.skeleton import skeleton
 
@@ -214,7 +214,7 @@ def _observe(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, S
         except Exception as error:  # the runtime's exceptions share no public base class
             raise ModelError(
                 f"model '{model.name}': some shapes can only be found by running it, and the run failed: "
-                f"{str(error).strip().splitlines()[0]}"
+                f"{runtime_reason(error)}"
             ) from error
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     outputs = {node.name: node.output for node in model.proto.graph.node}

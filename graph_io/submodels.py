@@ -180,12 +180,14 @@ class _Emitter:
 
     def _value_info(self, name: str) -> ValueInfoProto:
         declared = self._declared.get(name)
-        if declared is not None:
+        if declared is not None and (declared.type.tensor_type.HasField("shape") or name not in self._tensors):
             return declared
+        # Between layers, or an output whose shape the model does not say.
         tensor = self._tensors[name]
         value = ValueInfoProto(name=name, type=TypeProto())
         value.type.tensor_type.elem_type = element_type(tensor.dtype)
         shape = value.type.tensor_type.shape
+        shape.SetInParent()  # a scalar has a shape without dimensions, not none
         dims: Sequence[int | str | None] = tensor.shape
         if self._open_dims is not None:
             # What inference knows without the planning dimensions; the rank alone where it knows nothing.

@@ -51,7 +51,7 @@ def main() -> None:
     # Found through a public name: the exceptions' home has moved between releases of typer.
     usage_error: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except VerificationError as error:
         sys.exit(_fail(error, 1))
     except LIBRARY_ERRORS as error:
@@ -262,7 +262,7 @@ def profile(
 
     if out is not None and out.exists() and not force:
         raise InputError(f"timings file '{out}' exists; choose another, or pass --force")
-    with Progress(console=_console(stderr=True), transient=True) as bar:
+    with Progress(console=_console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(f"measuring {model.name}", total=1.0)
         timings = measure(
             model,

@@ -23,11 +23,11 @@ _T = TypeVar("_T", bound=str)
 
 def save_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Plan:
     """Write a plan; see `Plan.save`."""
-    if folder.exists() or folder.is_symlink():
-        if not overwrite:
-            raise InputError(f"output folder '{folder}' exists; choose another, or pass --force (overwrite=True)")
-        _check_replaceable(folder)
     try:
+        if os.path.lexists(folder):
+            if not overwrite:
+                raise InputError(f"output folder '{folder}' exists; choose another, or pass --force (overwrite=True)")
+            _check_replaceable(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
@@ -47,10 +47,15 @@ def _check_replaceable(folder: Path) -> None:
     """Refuse to delete anything but an earlier plan."""
     if not folder.is_dir() or folder.is_symlink():
         raise InputError(f"output folder '{folder}' is not a folder, so it is not replaced; choose another")
+    entries = list(folder.iterdir())
+    is_plan = any(entry.name == PLAN_FILE for entry in entries)
     foreign = sorted(
         entry.name
-        for entry in folder.iterdir()
-        if entry.name != PLAN_FILE and not (entry.name.startswith("part-") and entry.suffix == ".onnx")
+        for entry in entries
+        # Without plan.json even a file that is named like a part is somebody's own.
+        if not is_plan
+        or not entry.is_file()
+        or (entry.name != PLAN_FILE and not (entry.name.startswith("part-") and entry.suffix == ".onnx"))
     )
     if foreign:
         raise InputError(
@@ -96,7 +101,8 @@ def _move_into_place(draft: Path, folder: Path) -> None:
     folder.rename(former / "plan")
     try:
         draft.rename(folder)
-    except OSError:
+    except BaseException:
+        # Also on Ctrl-C: the earlier plan comes back before its temporary place is removed.
         (former / "plan").rename(folder)
         raise
     finally:

@@ -1,8 +1,8 @@
 """Inputs and outputs of a run as ``.npz`` files, one array for each tensor. Nothing pickled is read or written."""
 
-import os
-import tempfile
+import secrets
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +11,18 @@ import numpy as np
 from partition.errors import InputError
 from partition.plan import Plan
 from partition.runtime.session import Array
+
+# What zipfile, zlib and NumPy raise on a damaged, encrypted or oddly compressed file.
+_DAMAGED = (
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def read_inputs(path: Path) -> dict[str, Array]:
@@ -30,7 +42,7 @@ def read_inputs(path: Path) -> dict[str, Array]:
         raise
     except OSError as error:
         raise InputError(f"input file '{path}' cannot be read: {error.strerror or error}") from error
-    except (ValueError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"input file '{path}' is not an .npz file of plain arrays; write it with numpy.savez"
         ) from error
@@ -58,13 +70,16 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     InputError
         The file cannot be written.
     """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, **dict(outputs))  # type: ignore[arg-type]
-            Path(draft).replace(path)
+            # Not by numpy.savez, whose own parameters would collide with outputs of the same name.
+            with zipfile.ZipFile(draft, "x", allowZip64=True) as archive:
+                for name, value in outputs.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                        np.lib.format.write_array(file, value, allow_pickle=False)
+            draft.replace(path)
         finally:
-            Path(draft).unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"output file '{path}' cannot be written: {error.strerror or error}") from error

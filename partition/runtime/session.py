@@ -1,6 +1,6 @@
 """Split ONNX Runtime sessions that run one after the other in this process."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -120,7 +120,8 @@ class SplitSession:
                 raise InputError(f"input '{name}' is a {type(value).__name__}; pass a numpy array")
             numpy_type, dims = self._input_types.get(name, (None, []))
             if name in self._input_types and numpy_type is not None:
-                if value.dtype.type is not numpy_type:
+                # Compared as a whole: the runtime would read swapped bytes as they lie.
+                if value.dtype != np.dtype(numpy_type):
                     raise InputError(
                         f"input '{name}' has type {value.dtype}, the model takes {np.dtype(numpy_type)}; "
                         "convert it first, nothing is cast here"
@@ -180,7 +181,24 @@ def open_session(plan: Plan, *, threads: int | None) -> SplitSession:
     else:
         for part, content in zip(plan.parts, part_bytes(plan), strict=True):
             sessions.append(_open(onnxruntime, content, part_options(len(content), threads=threads), part.file))
+    _check_belong_together(plan, sessions)
     return SplitSession(plan, tuple(sessions), tuple(part.file for part in plan.parts))
+
+
+def _check_belong_together(plan: Plan, sessions: "Sequence[onnxruntime.InferenceSession]") -> None:
+    """Refuse parts that do not make up the plan: every tensor comes from the user or from an earlier part."""
+    known = set(plan.model.inputs)
+    for part, session in zip(plan.parts, sessions, strict=True):
+        missing = next((value.name for value in session.get_inputs() if value.name not in known), None)
+        if missing is not None:
+            raise InputError(
+                f"{part.file} reads tensor '{missing}', which no earlier part puts out: the parts do not belong "
+                "together; save the plan again"
+            )
+        known.update(value.name for value in session.get_outputs())
+    missing = next((name for name in plan.model.outputs if name not in known), None)
+    if missing is not None:
+        raise InputError(f"output '{missing}' of the model comes out of no part; save the plan again")
 
 
 def _open(runtime: Any, content: str | bytes, options: Any, name: str) -> "onnxruntime.InferenceSession":

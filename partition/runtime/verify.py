@@ -119,10 +119,11 @@ def relative_error(result: Array, reference: Array) -> float:
     finite = np.isfinite(reference)
     if not np.array_equal(result[~finite], reference[~finite], equal_nan=True):
         return float("inf")
-    difference = np.abs(result[finite].astype(np.float64) - reference[finite].astype(np.float64))
+    wide = np.complex128 if reference.dtype.kind == "c" else np.float64
+    difference = np.abs(result[finite].astype(wide) - reference[finite].astype(wide))
     if not np.all(np.isfinite(difference)):
         return float("inf")
-    scale = float(np.max(np.abs(reference[finite].astype(np.float64)), initial=0.0))
+    scale = float(np.max(np.abs(reference[finite].astype(wide)), initial=0.0))
     largest = float(np.max(difference, initial=0.0))
     if largest == 0.0:
         return 0.0

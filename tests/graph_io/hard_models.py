@@ -89,7 +89,7 @@ def constant_outputs():
         node("Add", "t computed", "y"),
         node("Mul", "y w", "z"),
     ]
-    return model(nodes, {"x": (2, 3)}, ["computed", "w", "z", "k"], {"w": ramp(3)})
+    return model(nodes, {"x": (2, 3)}, [value("computed", [3]), value("w", [3]), "z", value("k", [3])], {"w": ramp(3)})
 
 
 @hard

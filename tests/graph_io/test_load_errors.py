@@ -1,5 +1,6 @@
 """What is refused: one line that names the object, never another exception, never a file left behind."""
 
+import re
 import tempfile
 
 import numpy as np
@@ -133,7 +134,7 @@ REFUSED = {
         broken([node("Tanh", "x", "y"), node("Exp", "x", "y")]),
         "model 'small': tensor 'y' is produced more than once",
     ),
-    "input produced": (broken([node("Tanh", "y", "x")], outputs=["x"]), "tensor 'y'"),
+    "input produced": (broken([node("Exp", "x", "x")], outputs=["x"]), "model 'small': tensor 'x' is produced more than once"),
     "input and product": (
         broken([node("Tanh", "x", "a"), node("Exp", "a", "x")], outputs=["x"]),
         "model 'small': tensor 'x' is produced more than once",
@@ -149,7 +150,7 @@ REFUSED = {
         "input 's' is a sequence_type, not a tensor",
     ),
     "string input": (
-        broken([node("Identity", "s", "y")], inputs=[value("s", [2], TensorProto.STRING)]),
+        broken([node("Cast", "s", "y", to=TensorProto.FLOAT)], inputs=[value("s", [2], TensorProto.STRING)]),
         "input 's' has a type without a fixed size",
     ),
     "sequence inside": (
@@ -179,12 +180,10 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 @pytest.mark.parametrize("granularity", ["layer", "node"])
 def test_graph(case, granularity):
-    import re
-
     source, pattern = REFUSED[case]
     text = refusal(source, granularity=granularity)
     assert re.search(pattern, text), text
-    assert "/" not in text.replace("http://", ""), "a path of this host is no help"
+    assert not re.search(r"/tmp|onnxruntime_src|::", text), "neither our files nor the runtime's source are any help"
 
 
 def test_graph_from_a_file_is_named_by_its_path(tmp_path):

@@ -95,16 +95,38 @@ def test_dp_fixes_hubs():
     assert solve(problem, "dp").value == pytest.approx(solve(problem, "min-cut").value)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(120))
 def test_dp_tracks_more_shared_tensors_than_bits(seed):
     """Five overlapping tensors of one layer: three sent bits, and a pseudo-vertex for each of the others."""
     rng = np.random.default_rng((29, seed))
-    compute = random_compute(rng, 7)
+    compute = rng.normal(0, 1, (7, 2))
+    compute[0, seed % 2], compute[0, 1 - seed % 2] = -1, 0
+    compute[5 + seed % 3 // 2, 1] = INF
     groups = [[1, 2], [2, 3], [3, 4], [1, 4], [1, 2, 3]]
     tensors = [(0, random_size(rng), group) for group in groups] + [(v, random_size(rng), [5]) for v in (1, 2, 3, 4)]
     tensors.append((5, 1.0, [6]))
-    problem = Problem.build(compute, tensors, **{**random_links(rng), "max_server_visits": None})
+    links = {"per_byte": [[0, 0.4], [0.3, 0]], "delay": [[0, 0.1 * (seed % 3)], [0.1, 0]]}
+    problem = Problem.build(compute, tensors, **links, max_server_visits=None if seed % 4 else 1)
     assert solve(problem, "dp").value == pytest.approx(naive.optimum(problem), rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(1_500, 1_500 + scaled(120, 2_000)))
+def test_min_cut_branches_over_many_messages(seed):
+    """Dense graphs with costs of any sign and delays that matter: three and more messages, each worth a search."""
+    rng = np.random.default_rng((31, seed))
+    n = 10
+    compute = rng.normal(0, 1, (n, 2))
+    compute[0, 1] = INF
+    tensors = []
+    for producer in range(n - 1):
+        consumers = {int(c) for c in rng.integers(producer + 1, min(n, producer + 5), 2)}
+        tensors.append((producer, float(rng.uniform(0, 0.3)), sorted(consumers)))
+    up, down = rng.uniform(0.1, 1.0, 2)
+    links = {"per_byte": [[0, 0.5], [0.5, 0]], "delay": [[0, up], [down, 0]]}
+    problem = Problem.build(compute, tensors, **links, max_server_visits=[None, 2, 3][seed % 3])
+    solution = solve(problem, "min-cut")
+    assert solution.optimal
+    assert solution.value == pytest.approx(naive.optimum(problem), rel=1e-9, abs=1e-9)
 
 
 def test_dp_refuses_and_says_how_many_layers_stay():

@@ -1,0 +1,90 @@
+"""``python -m benchmarks NAME``: run one benchmark, print its table, write its JSON.
+
+The exit code is 0 whether the promised figures hold or not, and 2 with one line on stderr for bad arguments.
+"""
+
+import argparse
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from benchmarks.result import bars_table
+from benchmarks.settings import Settings
+from graph_io import LIGHT_MODELS
+
+BENCHMARKS = {
+    "emit": "what splitting costs: parts against the whole model, and the command against loading the model",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"benchmarks: error: {message} (see python -m benchmarks --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark that the arguments name; without a name, list what there is."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.name is None:
+        print("\n".join(f"{name}  {what}" for name, what in BENCHMARKS.items()))
+        return 0
+    if given.name not in BENCHMARKS:
+        parser.error(f"benchmark '{given.name}' does not exist; the names are {', '.join(BENCHMARKS)}")
+    target: Path | None = given.json
+    if target is not None and (target.is_dir() or not target.parent.is_dir()):
+        parser.error(f"'{target}' cannot be written: it is a folder, or its folder does not exist")
+    if given.cache is not None and given.cache.exists() and not given.cache.is_dir():
+        parser.error(f"--cache '{given.cache}' is not a folder")
+    settings = Settings(given.quick, given.cache, given.models, given.repetitions)
+    console = Console()
+    result = import_module(f"benchmarks.{given.name}").run(settings)
+    for table in (*result.tables, bars_table(result.bars)):
+        console.print(table)
+    for note in result.notes:
+        console.print(note, highlight=False)
+    if target is not None:
+        target.write_text(json.dumps(result.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return 0
+
+
+def _parser() -> _Parser:
+    names = "\n".join(f"  {name:<8}{what}" for name, what in BENCHMARKS.items())
+    parser = _Parser(
+        prog="python -m benchmarks",
+        description=f"Measure what this library promises.\n\nbenchmarks:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", help="which benchmark; left out, the names are listed")
+    parser.add_argument("--quick", action="store_true", help="fewer models, cuts and repetitions: within a minute")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the result there, replacing the file")
+    parser.add_argument(
+        "--cache", metavar="DIR", type=Path, help="keep the models there (1.5 GB); else they are built and removed"
+    )
+    parser.add_argument("--models", metavar="A,B", type=_models, help="only these light models")
+    parser.add_argument("--repetitions", metavar="N", type=_repetitions, help="instead of as many as time allows")
+    return parser
+
+
+def _models(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    unknown = next((name for name in names if name not in LIGHT_MODELS), None)
+    if unknown is not None:
+        raise argparse.ArgumentTypeError(f"light model '{unknown}' does not exist; use {', '.join(LIGHT_MODELS)}")
+    return names
+
+
+def _repetitions(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of 1 or more")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
