@@ -87,4 +87,8 @@ def _repetitions(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("benchmarks: error: interrupted", file=sys.stderr)
+        sys.exit(130)

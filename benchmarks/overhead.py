@@ -5,7 +5,6 @@ optimisation level. Whole and parts run in turn, and which of them comes first c
 the machine meets both. At most one whole model and one pair of parts are open at a time.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,7 +86,7 @@ def measure_overhead(
     step : callable
         Told what comes next and which share of the model is done.
     """
-    whole = _open(path, _whole_options())
+    whole = _open(str(path), _whole_options())
     model = load_model(path)
     layers, nodes = load_graph(model), load_graph(model, granularity="node")
     boundaries = _evenly(_boundaries(layers), effort.boundaries)
@@ -127,8 +126,8 @@ def _whole_options() -> onnxruntime.SessionOptions:
     return options
 
 
-def _open(path: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def _open(source: str | bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def _repetitions(whole: onnxruntime.InferenceSession, feed: Mapping[str, Array], effort: Effort) -> int:
@@ -203,8 +202,6 @@ def _open_parts(
 
 
 def _open_part(part: Part) -> tuple[onnxruntime.InferenceSession, tuple[str, ...], tuple[str, ...]]:
-    # From a file, as the library does: a session opened from bytes keeps the bytes beside its own copy of the weights.
-    with tempfile.TemporaryDirectory(prefix="dnn-partition-bench-") as folder:
-        path = Path(folder) / "part.onnx"
-        size_bytes = path.write_bytes(part.proto.SerializeToString())
-        return _open(path, part_options(size_bytes, threads=1)), part.inputs, part.outputs
+    # From memory: writing gigabytes of parts would keep the disk busy while the next cut is timed.
+    content = part.proto.SerializeToString()
+    return _open(content, part_options(len(content), threads=1)), part.inputs, part.outputs

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 
@@ -83,7 +84,7 @@ def machine() -> dict[str, str | int]:
 
 def bars_table(bars: Sequence[Bar]) -> Table:
     """Show the promised figures, those that do not hold included."""
-    table = Table("promised figure", title="Limits")
+    table = Table("promised figure", title="Limits", box=SIMPLE)
     for heading in ("value", "limit", "holds"):
         table.add_column(heading, justify="right")
     for bar in bars:

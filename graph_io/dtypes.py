@@ -27,7 +27,7 @@ _BITS: dict[int, tuple[str, int]] = {
     TensorProto.INT4: ("int4", 4),
     TensorProto.UINT4: ("uint4", 4),
 }
-# The runtime's profiler names element types in its own way.
+# The runtime names these element types in its own way.
 _RUNTIME_NAMES = {"float": "float32", "double": "float64"}
 _BY_NAME = {name: (element_type, bits) for element_type, (name, bits) in _BITS.items()}
 
@@ -39,7 +39,8 @@ def dtype_name(element_type: int) -> str | None:
 
 
 def dtype_of_runtime(name: str) -> str | None:
-    """Return the same for a name as the runtime's profiler prints it."""
+    """Return the same for a type as the runtime prints it, such as ``"tensor(float)"``."""
+    name = name.removeprefix("tensor(").removesuffix(")")
     name = _RUNTIME_NAMES.get(name, name)
     return name if name in _BY_NAME else None
 

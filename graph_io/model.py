@@ -1,7 +1,7 @@
 """Read an ONNX model and bring it into the one form that the rest of the library works on."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,7 +10,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from graph_io.dataflow import node_reads
+from graph_io.dataflow import node_bodies, node_reads
 from graph_io.errors import ModelError
 
 # protobuf cannot write a message of 2 GiB or more, so neither a part nor the profiled copy could be made.
@@ -24,8 +24,8 @@ class Model:
     Attributes
     ----------
     proto : onnx.ModelProto
-        IR version 4 or newer; initializers are not inputs; every node has a unique name and leads to an output; nodes
-        are in topological order; nodes of functions have names; no stale ``value_info``.
+        IR version 4 or newer; initializers are not inputs; every node leads to an output; nodes are in topological
+        order and have unique names, those of bodies included; nodes of functions have names; no stale ``value_info``.
     name : str
         File name without its ending, else the graph's name.
     path : pathlib.Path or None
@@ -128,7 +128,8 @@ def _normalise(proto: ModelProto, label: str) -> list[str]:
         if node.op_type == "Dropout":
             while len(node.output) > 1 and node.output[-1] not in read:
                 del node.output[-1]
-    _name_nodes(graph.node)
+    # Nodes of bodies too: the profiler reports them beside the others, and a name of both would be counted twice.
+    _name_nodes([*graph.node, *_body_nodes(graph.node)])
     for function in proto.functions:
         # The runtime inlines functions; a node without a name could not be found again in a profile.
         _name_nodes(function.node)
@@ -176,6 +177,13 @@ def _check_single_assignment(graph: GraphProto, initializers: set[str], label: s
     twice = next((name for name, count in counts.items() if count > 1), None)
     if twice is not None:
         raise ModelError(f"model '{label}': tensor '{twice}' is produced more than once; the file is not valid ONNX")
+
+
+def _body_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    for node in nodes:
+        for body in node_bodies(node):
+            yield from body.node
+            yield from _body_nodes(body.node)
 
 
 def _name_nodes(nodes: Iterable[NodeProto]) -> None:

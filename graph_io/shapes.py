@@ -1,15 +1,11 @@
-"""A concrete shape and type for every tensor: ONNX shape inference first, one profiled run where it fails."""
+"""A concrete shape and type for every tensor: ONNX shape inference first, one run where it fails."""
 
-import json
-import re
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorShapeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, TensorShapeProto, ValueInfoProto
 
 from graph_io.dataflow import Dataflow
 from graph_io.dtypes import dtype_name, dtype_of_runtime
@@ -104,7 +100,7 @@ def concrete_shapes(model: Model, flow: Dataflow, inputs: Mapping[str, tuple[int
     needed = [name for names in (flow.inputs, flow.producer, flow.constant_producer) for name in names]
     missing = [name for name in needed if name not in found]
     if missing:
-        found |= _observe(model, inputs)
+        found |= _observe(model, inputs, missing)
         missing = [name for name in needed if name not in found and name not in flow.constant_producer]
     if missing:
         raise ModelError(
@@ -115,24 +111,16 @@ def concrete_shapes(model: Model, flow: Dataflow, inputs: Mapping[str, tuple[int
 
 
 def declared_dims(model: Model) -> dict[str, tuple[int | str | None, ...]]:
-    """Find the dimensions as the model itself declares them, open ones by their symbol or None, without fixing any."""
+    """Find the dimensions that follow from the declared inputs; open ones, by symbol or None, stay open."""
     bare, _ = skeleton(model.proto)
+    _clear_output_shapes(bare)
     graph = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
     result: dict[str, tuple[int | str | None, ...]] = {}
-    for value in (*graph.value_info, *graph.input, *graph.output):
+    for value in (*graph.output, *graph.value_info, *graph.input):
         if value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim
             result[value.name] = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in dims)
     return result
-
-
-def has_open_dims(model: Model) -> bool:
-    """Say whether any input has a dimension without a fixed value."""
-    return any(
-        not dim.HasField("dim_value") or dim.dim_value < 0
-        for value in model.proto.graph.input
-        for dim in value.type.tensor_type.shape.dim
-    )
 
 
 def _set_input_shapes(proto: ModelProto, inputs: Mapping[str, tuple[int, ...]]) -> None:
@@ -140,7 +128,11 @@ def _set_input_shapes(proto: ModelProto, inputs: Mapping[str, tuple[int, ...]]) 
         value.type.tensor_type.shape.CopyFrom(
             TensorShapeProto(dim=[TensorShapeProto.Dimension(dim_value=size) for size in inputs[value.name]])
         )
-    # What exporters write on outputs may contradict the dimensions given now.
+    _clear_output_shapes(proto)
+
+
+def _clear_output_shapes(proto: ModelProto) -> None:
+    # What exporters write on outputs may contradict the dimensions of the inputs.
     for value in proto.graph.output:
         value.type.tensor_type.ClearField("shape")
 
@@ -195,39 +187,31 @@ def random_inputs(
     return result
 
 
-def _observe(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, ShapeAndType]:
-    """Run the model once, unoptimised and profiled, and read what every node put out."""
+def _observe(model: Model, inputs: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> dict[str, ShapeAndType]:
+    """Run the model once, unoptimised, and read type and shape of the named tensors."""
     import onnxruntime
 
     feeds = random_inputs(inputs, input_dtypes(model))
-    with tempfile.TemporaryDirectory(prefix="dnn-partition-") as folder:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        try:
-            session = onnxruntime.InferenceSession(
-                model.proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            session.run(None, feeds)
-        except Exception as error:  # the runtime's exceptions share no public base class
-            raise ModelError(
-                f"model '{model.name}': some shapes can only be found by running it, and the run failed: "
-                f"{runtime_reason(error)}"
-            ) from error
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    outputs = {node.name: node.output for node in model.proto.graph.node}
+    outputs = {value.name for value in model.proto.graph.output}
+    asked = ModelProto(graph=GraphProto(output=[ValueInfoProto(name=name) for name in names if name not in outputs]))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        # Messages of protobuf merge when their bytes are joined: the named tensors become outputs without a copy.
+        session = onnxruntime.InferenceSession(
+            model.proto.SerializeToString() + asked.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
+        values = session.run_with_ort_values(list(names), given)
+    except Exception as error:  # the runtime's exceptions share no public base class
+        raise ModelError(
+            f"model '{model.name}': some shapes can only be found by running it, and the run failed: "
+            f"{runtime_reason(error)}"
+        ) from error
     seen: dict[str, ShapeAndType] = {}
-    for event in events:
-        match = re.fullmatch(r"(.*)_kernel_time", event.get("name", ""), re.DOTALL)
-        if event.get("cat") != "Node" or match is None or match[1] not in outputs:
-            continue
-        # The profiler lists only the outputs that are used, so an omitted optional output has no entry.
-        names = [name for name in outputs[match[1]] if name]
-        for name, entry in zip(names, event["args"].get("output_type_shape", []), strict=False):
-            (runtime_type, shape), *_ = entry.items()
-            dtype = dtype_of_runtime(runtime_type)
-            if dtype is not None:
-                seen[name] = (dtype, tuple(shape))
+    for name, value in zip(names, values, strict=True):
+        dtype = dtype_of_runtime(value.data_type()) if value.is_tensor() else None
+        if dtype is not None:
+            seen[name] = (dtype, tuple(value.shape()))
     return seen

@@ -9,7 +9,7 @@ from graph_io.dataflow import Dataflow, dataflow, node_reads
 from graph_io.dtypes import element_type
 from graph_io.errors import ModelError
 from graph_io.graph import LayerGraph, Tensor
-from graph_io.shapes import declared_dims, has_open_dims
+from graph_io.shapes import declared_dims
 from graph_io.skeleton import without_graph
 
 
@@ -63,8 +63,7 @@ def split(graph: LayerGraph, parts: Sequence[Sequence[str]]) -> tuple[Part, ...]
     _check_order(graph, part_of)
     flow = dataflow(graph.graph["model"].proto)
     layer_of = {node: layer for layer, data in graph.nodes(data=True) for node in data["layer"].nodes}
-    open_dims = declared_dims(graph.graph["model"]) if has_open_dims(graph.graph["model"]) else None
-    emitter = _Emitter(graph, flow, open_dims)
+    emitter = _Emitter(graph, flow, declared_dims(graph.graph["model"]))
     emitted = []
     for number in range(len(parts)):
         nodes = [node for node in flow.nodes if part_of[layer_of[node.name]] == number]
@@ -132,15 +131,16 @@ class _Emitter:
         self,
         graph: LayerGraph,
         flow: Dataflow,
-        open_dims: Mapping[str, tuple[int | str | None, ...]] | None,
+        declared_dims: Mapping[str, tuple[int | str | None, ...]],
     ) -> None:
         self._source: ModelProto = graph.graph["model"].proto
         self._name: str = graph.graph["name"]
         self._tensors: dict[str, Tensor] = graph.graph["tensors"]
         self._flow = flow
-        self._open_dims = open_dims
+        self._declared_dims = declared_dims
         whole = self._source.graph
-        self._declared: dict[str, ValueInfoProto] = {value.name: value for value in (*whole.input, *whole.output)}
+        self._inputs: dict[str, ValueInfoProto] = {value.name: value for value in whole.input}
+        self._outputs: dict[str, ValueInfoProto] = {value.name: value for value in whole.output}
         self._order = {node.name: index for index, node in enumerate(whole.node)}
 
     def emit(self, nodes: Sequence[NodeProto], inputs: Sequence[str], outputs: Sequence[str]) -> ModelProto:
@@ -151,8 +151,8 @@ class _Emitter:
         part.graph.doc_string = whole.doc_string
         part.graph.metadata_props.extend(whole.metadata_props)
         part.graph.node.extend(sorted([*constant_nodes, *nodes], key=lambda node: self._order[node.name]))
-        part.graph.input.extend(self._value_info(name) for name in inputs)
-        part.graph.output.extend(self._value_info(name) for name in outputs)
+        part.graph.input.extend(self._value_info(name, self._inputs) for name in inputs)
+        part.graph.output.extend(self._value_info(name, self._outputs) for name in outputs)
         part.graph.initializer.extend(tensor for tensor in whole.initializer if tensor.name in constants)
         part.graph.sparse_initializer.extend(t for t in whole.sparse_initializer if t.values.name in constants)
         present = constants.union(inputs, *(node.output for node in part.graph.node))
@@ -178,8 +178,10 @@ class _Emitter:
                 pending.extend(node_reads(maker))
         return constants, list(makers.values())
 
-    def _value_info(self, name: str) -> ValueInfoProto:
-        declared = self._declared.get(name)
+    def _value_info(self, name: str, interface: Mapping[str, ValueInfoProto]) -> ValueInfoProto:
+        # As the whole declares it, but for an output that a later part reads: the runtime only warns of a stale shape
+        # on an output, and refuses to run with one on an input.
+        declared = interface.get(name)
         if declared is not None and (declared.type.tensor_type.HasField("shape") or name not in self._tensors):
             return declared
         # Between layers, or an output whose shape the model does not say.
@@ -188,11 +190,9 @@ class _Emitter:
         value.type.tensor_type.elem_type = element_type(tensor.dtype)
         shape = value.type.tensor_type.shape
         shape.SetInParent()  # a scalar has a shape without dimensions, not none
-        dims: Sequence[int | str | None] = tensor.shape
-        if self._open_dims is not None:
-            # What inference knows without the planning dimensions; the rank alone where it knows nothing.
-            dims = self._open_dims.get(name, (None,) * len(tensor.shape))
-        for dim in dims:
+        # What inference knows without the planning dimensions; the rank alone where it knows nothing: what one run
+        # showed may depend on its data.
+        for dim in self._declared_dims.get(name, (None,) * len(tensor.shape)):
             if isinstance(dim, int):
                 shape.dim.add(dim_value=dim)
             elif dim is None:

@@ -65,6 +65,8 @@ def main() -> None:
         sys.exit(_fail("interrupted", 130))
     except BrokenPipeError:
         sys.exit(0)
+    if code == 130:  # what typer makes of Ctrl-C
+        sys.exit(_fail("interrupted", 130))
     sys.exit(code if isinstance(code, int) else 0)
 
 

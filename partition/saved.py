@@ -98,12 +98,13 @@ def _move_into_place(draft: Path, folder: Path) -> None:
         draft.rename(folder)
         return
     former = Path(tempfile.mkdtemp(prefix=f".{folder.name}-former-", dir=folder.parent))
-    folder.rename(former / "plan")
     try:
+        folder.rename(former / "plan")
         draft.rename(folder)
     except BaseException:
         # Also on Ctrl-C: the earlier plan comes back before its temporary place is removed.
-        (former / "plan").rename(folder)
+        if not folder.exists():
+            (former / "plan").rename(folder)
         raise
     finally:
         shutil.rmtree(former, ignore_errors=True)

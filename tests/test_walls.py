@@ -29,7 +29,7 @@ def imports_of(statement, *, for_types):
 
 @cache
 def importers(name, *, for_types=True):
-    """Return the packages of ours in which some file imports a package; ``for_types`` counts imports for types alone."""
+    """Return those of our packages that import a package; ``for_types`` counts imports for types alone."""
     return {
         package
         for package in PACKAGES

@@ -19,7 +19,6 @@ _DAMAGED = (
     zlib.error,
     EOFError,
     TypeError,
-    AttributeError,
     NotImplementedError,
     RuntimeError,
 )
@@ -34,10 +33,13 @@ def read_inputs(path: Path) -> dict[str, Array]:
         The file is missing, is not an ``.npz`` file, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
-            if not hasattr(content, "files"):
+        # Opened here, because NumPy leaves a file that it cannot read open.
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if not isinstance(content, np.lib.npyio.NpzFile):
                 raise InputError(f"input file '{path}' holds a single array; write it with numpy.savez(name=array)")
-            return {name: content[name] for name in content.files}
+            with content:
+                return {name: content[name] for name in content.files}
     except InputError:
         raise
     except OSError as error:

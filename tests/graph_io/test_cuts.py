@@ -1,6 +1,7 @@
 """Legal cuts: the linear scan against brute force, heads of cuts, and refusals that name what is wrong."""
 
 import re
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -42,7 +43,7 @@ def check_against_enumeration(graph):
     assert len(cuts) == len(set(cuts))
     assert set(cuts) == cuts_by_enumeration(graph)
     heads = [graph_io.head_of_cut(graph, [cut]) for cut in cuts]
-    assert all(before <= after for before, after in zip(heads, heads[1:], strict=False)), "not from input to output"
+    assert all(before <= after for before, after in pairwise(heads)), "not from input to output"
     for name in set(graph.graph["tensors"]) - set(cuts):
         if name not in graph.graph["inputs"] or graph.graph["tensors"][name].consumers:
             with pytest.raises(ModelError, match=r"^cut: "):

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import graph_io
+from graph_io.dataflow import node_bodies
 from graph_io.dtypes import size_bytes
 from graph_io.features import node_flops
 from tests.conftest import LARGE_MODELS
@@ -180,7 +181,11 @@ def test_external_data_changes_nothing(tmp_path):
 # -- arithmetic ---------------------------------------------------------------------------------------------------
 
 FLOPS = {
-    "conv": (node("Conv", "x w", "y"), {"x": (1, 8, 10, 10), "w": (16, 8, 3, 3), "y": (1, 16, 8, 8)}, 16 * 64 * 8 * 9 * 2),
+    "conv": (
+        node("Conv", "x w", "y"),
+        {"x": (1, 8, 10, 10), "w": (16, 8, 3, 3), "y": (1, 16, 8, 8)},
+        16 * 64 * 8 * 9 * 2,
+    ),
     "conv with bias": (
         node("Conv", "x w b", "y"),
         {"x": (2, 8, 10, 10), "w": (16, 8, 3, 3), "b": (16,), "y": (2, 16, 8, 8)},
@@ -274,7 +279,9 @@ def test_sizes_of_types():
         node("Cast", "flag", "long", to=TensorProto.INT64),
         node("Cast", "long", "y", to=TensorProto.DOUBLE),
     ]
-    graph = graph_io.load_graph(model(nodes, {"x": (2, 3)}, [helper.make_tensor_value_info("y", 11, [2, 3])]), granularity="node")
+    graph = graph_io.load_graph(
+        model(nodes, {"x": (2, 3)}, [helper.make_tensor_value_info("y", 11, [2, 3])]), granularity="node"
+    )
     found = {name: (tensor.dtype, tensor.size_bytes) for name, tensor in graph.graph["tensors"].items()}
     assert found == {
         "x": ("float32", 24),
@@ -302,3 +309,27 @@ def test_loaded_model_can_be_grouped_again():
     loaded = graph_io.load_model(relu_chain())
     assert repr(loaded) == "Model('small', 3 nodes)"
     assert list(graph_io.load_graph(loaded)) == list(graph_io.load_graph(relu_chain()))
+
+
+def test_normalised_model():
+    stale = graph_io.load_model(HARD_MODELS["stale_value_info"]()).proto
+    assert not stale.graph.value_info
+    old = graph_io.load_model(HARD_MODELS["initializers_as_inputs"]()).proto
+    assert old.ir_version == 4
+    assert [value.name for value in old.graph.input] == ["x"]
+    masks = {
+        name: [list(entry.output) for entry in graph_io.load_model(HARD_MODELS[name]()).proto.graph.node][1]
+        for name in ("dropout_mask_unused", "dropout_mask_used")
+    }
+    assert masks == {"dropout_mask_unused": ["b"], "dropout_mask_used": ["b", "mask"]}
+    branched = graph_io.load_model(HARD_MODELS["nested_bodies"]()).proto
+    names = [entry.name for entry in nodes_with_bodies(branched.graph.node)]
+    assert len(names) == len(set(names)) == 13
+    assert all(names)
+
+
+def nodes_with_bodies(nodes):
+    for entry in nodes:
+        yield entry
+        for body in node_bodies(entry):
+            yield from nodes_with_bodies(body.node)
