@@ -195,6 +195,8 @@ def _assumptions(
     encoded: Mapping[str, int],
 ) -> tuple[str, ...]:
     found = [*graph.graph["notes"], *(f"link: {one}" for one in link.assumptions)]
+    if graph.graph["granularity"] == "node":
+        found.append("every node is priced by itself, so a cut may lie inside what the runtime would fuse")
     for role, machine in machines.items():
         if isinstance(machine, Machine):
             found.append(f"{role} as predicted from a {machine.kind}, not measured: {machine.description}")
