@@ -40,8 +40,8 @@ def fix_input_dims(model: Model, dims: Mapping[str, int]) -> tuple[dict[str, tup
         A dimension that is neither given nor a batch, a given one that the model does not have, a value below 1.
     """
     for name, value in dims.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ModelError(f"dimension '{name}' got {value!r}; a dimension is a whole number of 1 or more")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+            raise ModelError(f"dimension '{name}' got {value!r}; a dimension is a whole number from 1 to 2147483647")
     known: set[str] = set()
     notes: list[str] = []
     shapes: dict[str, tuple[int, ...]] = {}

@@ -170,6 +170,8 @@ def _graph(
 
     if not isinstance(model, nx.DiGraph):
         return load_graph(model, dims=dims, granularity=granularity)
+    if granularity not in ("layer", model.graph["granularity"]):
+        raise InputError(f"granularity {granularity!r} belongs to loading; pass it to load_graph, not beside its graph")
     if dims:
         raise InputError("dims belong to loading; pass them to load_graph, not beside a graph that is already loaded")
     # A copy of the attributes: the caller's graph stays without our latencies, so it can be planned again elsewhere.

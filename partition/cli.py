@@ -139,7 +139,10 @@ def split(
 ) -> None:
     """Find the best cut of a model and write it as ONNX files."""
     from partition.api import partition
+    from partition.saved import check_output_folder
 
+    if out is not None:
+        check_output_folder(out, overwrite=force)
     start = time.perf_counter()
     with _working(f"planning {model.name}"):
         plan = partition(
@@ -295,7 +298,10 @@ def demo(
     """Cut AlexNet between a Raspberry Pi 4 and a server on Wi-Fi, write it, run it, and prove it equal."""
     from partition.demo import DEMO_BANDWIDTH, DEMO_MODEL, demo_folder
     from partition.report.table import plan_view
+    from partition.saved import check_output_folder
 
+    if out is not None:
+        check_output_folder(out, overwrite=force)
     with demo_folder(out) as folder:
         console = _console(stderr=as_json)
         console.print(f"dnn-partition demo: {DEMO_MODEL} with seeded random weights, link {DEMO_BANDWIDTH}\n")

@@ -240,7 +240,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``plan.json``."""
-        from partition.saved import plan_to_json
+        from partition.plan_file import plan_to_json
 
         return plan_to_json(self)
 

@@ -89,7 +89,9 @@ def _certainty(plan: Plan) -> str:
     if plan.method == "given":
         if plan.optimal:
             return f"your own cut; it has the {least}, proven"
-        optimum = next(one for one in plan.estimates if one.name == "the optimum")
+        optimum = next((one for one in plan.estimates if one.name == "the optimum"), None)
+        if optimum is None:
+            return "your own cut"
         if optimum.objective_value > 0:
             factor = plan.value / optimum.objective_value
             return f"your own cut; {plan.objective} {factor:.2f} times that of the optimum, which is {_place(optimum)}"

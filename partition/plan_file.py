@@ -1,0 +1,185 @@
+"""``plan.json``: a plan as plain JSON values, and back with every field checked. Described in docs/files.md."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from partition.files import FieldReader
+from partition.links import Link
+from partition.plan import Estimate, MachineInfo, ModelInfo, Plan, PlanMessage, PlanPart, PlanStage, TensorInfo
+
+PLAN_FORMAT = "dnn-partition/plan"
+PLAN_VERSION = 1
+_T = TypeVar("_T", bound=str)
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """Return the content of ``plan.json``; see docs/files.md."""
+    return {
+        "format": PLAN_FORMAT,
+        "version": PLAN_VERSION,
+        "model": asdict(plan.model),
+        "objective": plan.objective,
+        "output_on": plan.output_on,
+        "link": plan.link.to_json(),
+        "device": asdict(plan.device),
+        "server": asdict(plan.server),
+        "parts": [asdict(part) for part in plan.parts],
+        "stages": [asdict(stage) for stage in plan.stages],
+        "messages": [asdict(message) for message in plan.messages],
+        "estimates": [{**asdict(one), "latency_s": one.latency_s} for one in plan.estimates],
+        "method": plan.method,
+        "value": plan.value,
+        "bound": plan.bound,
+        "optimal": plan.optimal,
+        "assumptions": list(plan.assumptions),
+        "encoded_inputs": plan.encoded_inputs,
+    }
+
+
+def plan_from_json(content: dict[str, Any], source: str, folder: Path) -> Plan:
+    """Make a plan from the content of ``plan.json``.
+
+    Parameters
+    ----------
+    content : dict
+    source : str
+        What is being read and from where, for the messages.
+    folder : pathlib.Path
+        Where the parts lie; they are not looked at here.
+
+    Raises
+    ------
+    InputError
+        Another format or version; a field that is missing, unknown, of the wrong type or out of range.
+    """
+    fields = FieldReader(content, source)
+    fields.header(PLAN_FORMAT, PLAN_VERSION)
+    plan = Plan(
+        model=_read_model(fields.object("model")),
+        objective=_choice(fields, "objective", ("latency", "energy")),
+        output_on=_choice(fields, "output_on", ("device", "server", "any")),
+        link=Link.from_json(fields.take("link"), f"{source}: link"),
+        device=_read_machine(fields.object("device")),
+        server=_read_machine(fields.object("server")),
+        parts=tuple(_read_part(one) for one in fields.objects("parts")),
+        stages=tuple(_read_stage(one) for one in fields.objects("stages")),
+        messages=tuple(_read_message(one) for one in fields.objects("messages")),
+        estimates=tuple(_read_estimate(one) for one in fields.objects("estimates")),
+        method=fields.text("method"),
+        value=fields.real("value"),
+        bound=fields.real("bound"),
+        optimal=fields.boolean("optimal"),
+        assumptions=fields.texts("assumptions"),
+        encoded_inputs=_integers(fields, "encoded_inputs"),
+        source=folder,
+    )
+    fields.finish()
+    _check_numbers(plan, fields)
+    return plan
+
+
+def _check_numbers(plan: Plan, fields: FieldReader) -> None:
+    used = [number for stage in plan.stages for number in stage.parts]
+    if used != list(range(len(plan.parts))):
+        fields.refuse("stages", used, f"stages that run the parts 0 to {len(plan.parts) - 1} once each, in order")
+    if len(plan.messages) != len(plan.stages) - 1:
+        fields.refuse("messages", len(plan.messages), f"{len(plan.stages) - 1} messages, one between each two stages")
+    if not plan.estimates:
+        fields.refuse("estimates", [], "at least the estimate of the plan itself")
+
+
+def _read_model(fields: FieldReader) -> ModelInfo:
+    model = ModelInfo(
+        name=fields.text("name"),
+        path=fields.optional_text("path"),
+        structure_sha256=fields.text("structure_sha256"),
+        granularity=fields.text("granularity"),
+        dims=_integers(fields, "dims"),
+        n_layers=fields.count("n_layers"),
+        inputs=fields.texts("inputs"),
+        outputs=fields.texts("outputs"),
+    )
+    fields.finish()
+    return model
+
+
+def _read_machine(fields: FieldReader) -> MachineInfo:
+    machine = MachineInfo(fields.text("name"), fields.text("kind"), fields.text("description"))
+    fields.finish()
+    return machine
+
+
+def _read_part(fields: FieldReader) -> PlanPart:
+    part = PlanPart(
+        file=fields.text("file"),
+        layers=fields.texts("layers"),
+        inputs=tuple(_read_tensor(one) for one in fields.objects("inputs")),
+        outputs=tuple(_read_tensor(one) for one in fields.objects("outputs")),
+        weight_bytes=fields.whole("weight_bytes"),
+        memory_bytes=fields.whole("memory_bytes"),
+        file_bytes=fields.whole("file_bytes"),
+        sha256=fields.text("sha256"),
+    )
+    fields.finish()
+    return part
+
+
+def _read_tensor(fields: FieldReader) -> TensorInfo:
+    tensor = TensorInfo(fields.text("name"), fields.text("dtype"), fields.wholes("shape"), fields.whole("size_bytes"))
+    fields.finish()
+    return tensor
+
+
+def _read_stage(fields: FieldReader) -> PlanStage:
+    stage = PlanStage(
+        machine=_choice(fields, "machine", ("device", "server")),
+        parts=fields.wholes("parts"),
+        n_layers=fields.whole("n_layers"),
+        compute_s=fields.non_negative("compute_s"),
+    )
+    fields.finish()
+    return stage
+
+
+def _read_message(fields: FieldReader) -> PlanMessage:
+    message = PlanMessage(
+        after_stage=fields.whole("after_stage"),
+        direction=_choice(fields, "direction", ("uplink", "downlink")),
+        tensors=fields.texts("tensors"),
+        size_bytes=fields.whole("size_bytes"),
+        transfer_s=fields.non_negative("transfer_s"),
+        delay_s=fields.non_negative("delay_s"),
+    )
+    fields.finish()
+    return message
+
+
+def _read_estimate(fields: FieldReader) -> Estimate:
+    estimate = Estimate(
+        name=fields.text("name"),
+        cut=fields.texts("cut"),
+        device_s=fields.non_negative("device_s"),
+        uplink_s=fields.non_negative("uplink_s"),
+        server_s=fields.non_negative("server_s"),
+        downlink_s=fields.non_negative("downlink_s"),
+        uplink_bytes=fields.whole("uplink_bytes"),
+        downlink_bytes=fields.whole("downlink_bytes"),
+        objective_value=fields.real("objective_value"),
+    )
+    fields.non_negative("latency_s")
+    fields.finish()
+    return estimate
+
+
+def _choice(fields: FieldReader, name: str, legal: tuple[_T, ...]) -> _T:
+    value = fields.text(name)
+    known = {str(one): one for one in legal}
+    if value not in known:
+        fields.refuse(name, value, " or ".join(repr(one) for one in legal))
+    return known[value]
+
+
+def _integers(fields: FieldReader, name: str) -> dict[str, int]:
+    inner = fields.object(name)
+    return {key: inner.whole(key) for key in inner.names()}
