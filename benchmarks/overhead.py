@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.settings import SEED
 from graph_io import LayerGraph, Part, head_of_cut, load_graph, load_model, single_tensor_cuts, split
 from graph_io.shapes import random_inputs
-from partition.runtime.session import part_options
+from partition.runtime.parts import session_options
 from partition.runtime.verify import relative_error
 
 Array = NDArray[Any]
@@ -204,4 +204,4 @@ def _open_parts(
 def _open_part(part: Part) -> tuple[onnxruntime.InferenceSession, tuple[str, ...], tuple[str, ...]]:
     # From memory: writing gigabytes of parts would keep the disk busy while the next cut is timed.
     content = part.proto.SerializeToString()
-    return _open(content, part_options(len(content), threads=1)), part.inputs, part.outputs
+    return _open(content, session_options(threads=1)), part.inputs, part.outputs

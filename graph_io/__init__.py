@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graph_io.cuts import head_of_cut, single_tensor_cuts
     from graph_io.deployed import deployed_kernels
-    from graph_io.errors import ModelError
+    from graph_io.errors import ModelError, runtime_reason
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
     from graph_io.light_models import LIGHT_MODELS, light_model
-    from graph_io.model import Model, load_model
-    from graph_io.submodels import Part, split
+    from graph_io.model import Model, least_precise_float, load_model
+    from graph_io.shapes import fix_input_dims, input_dtypes, random_inputs
+    from graph_io.skeleton import structure_sha256
+    from graph_io.submodels import Part, part_interfaces, split
 
 __distribution__ = "dnn-partition"
 __version__ = "0.1.0"
@@ -25,12 +27,19 @@ _HOMES = {
     "Part": "submodels",
     "Tensor": "graph",
     "deployed_kernels": "deployed",
+    "fix_input_dims": "shapes",
     "head_of_cut": "cuts",
+    "input_dtypes": "shapes",
+    "least_precise_float": "model",
     "light_model": "light_models",
     "load_graph": "graph",
     "load_model": "model",
+    "part_interfaces": "submodels",
+    "random_inputs": "shapes",
+    "runtime_reason": "errors",
     "single_tensor_cuts": "cuts",
     "split": "submodels",
+    "structure_sha256": "skeleton",
 }
 
 __all__ = [
@@ -43,12 +52,19 @@ __all__ = [
     "Part",
     "Tensor",
     "deployed_kernels",
+    "fix_input_dims",
     "head_of_cut",
+    "input_dtypes",
+    "least_precise_float",
     "light_model",
     "load_graph",
     "load_model",
+    "part_interfaces",
+    "random_inputs",
+    "runtime_reason",
     "single_tensor_cuts",
     "split",
+    "structure_sha256",
 ]
 
 

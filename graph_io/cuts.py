@@ -90,6 +90,10 @@ def _check_known(graph: LayerGraph, name: str) -> None:
                 f"cut: tensor '{name}' lies inside the layer '{layer}', which the runtime runs as one; "
                 f"cut at {outputs}, or use granularity='node' (--granularity node)"
             )
+    proto = graph.graph["model"].proto
+    constants = {tensor.name for tensor in proto.graph.initializer} | set(graph.graph["constant_outputs"])
+    if maker is not None or name in constants:
+        raise ModelError(f"cut: tensor '{name}' is a constant, which never crosses; cut where an input reaches")
     raise ModelError(f"cut: tensor '{name}' is not in the model; `dnn-partition inspect` lists the tensors to cut at")
 
 

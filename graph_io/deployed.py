@@ -1,10 +1,10 @@
 """Which layers each kernel of the deployed model stands for, so that a profile of it can be attributed to layers.
 
 At its highest optimisation level the runtime changes data layouts: it renames tensors and inserts reorders. Tensors are
-followed through both; a reorder belongs to the layer that asked for it.
+followed through both; a reorder belongs to the layers that asked for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from onnx import NodeProto
 
@@ -16,6 +16,7 @@ from graph_io.graph import LayerGraph
 # The layout pass names its node after the tensor that it stands for, with one of these behind it.
 _SUFFIXES = ("_bn_nchwc", "_mul_nchwc", "_nchwc")
 _ENTERING, _LEAVING = "ReorderInput", "ReorderOutput"
+_REORDERS = (_ENTERING, _LEAVING)
 
 
 def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
@@ -30,7 +31,7 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
     -------
     dict
         Node name, as the runtime's profiler reports it, to layer ids in topological order. Most kernels have one; one
-        that fuses further than the layers has several.
+        that fuses further than the layers, and a reorder whose result several layers read, has several.
 
     Raises
     ------
@@ -44,22 +45,29 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
         raise ModelError(
             f"model '{model.name}' is too large for the runtime to write its optimised graph; it cannot be profiled yet"
         )
-    nodes = [node for node in nodes if node.name]
+    unnamed = next((node for node in nodes if not node.name), None)
+    if unnamed is not None:
+        # The profiler calls it by its number in the runtime's memory, which the written graph does not tell.
+        raise ModelError(
+            f"model '{model.name}': the runtime made a {unnamed.op_type} node without a name, whose time cannot be "
+            "told in a profile, so this model cannot be profiled; plan it with a machine file"
+        )
     originals = _original_names(flow, nodes)
-    computing = [node for node in nodes if node.op_type not in (_ENTERING, _LEAVING)]
+    computing = [node for node in nodes if node.op_type not in _REORDERS]
     kernels = trace_kernels(flow, computing, original_name=lambda name: originals.get(name, name))
     layer_of = {node: layer for layer, data in graph.nodes(data=True) for node in data["layer"].nodes}
     position = {layer: index for index, layer in enumerate(graph.nodes)}
     attributed: dict[str, tuple[str, ...]] = {}
     for kernel in kernels:
         layers = {layer_of[flow.nodes[number].name] for number in kernel.nodes}
-        attributed.update((name, tuple(sorted(layers, key=position.__getitem__))) for name in kernel.members)
-    _attribute_reorders(nodes, attributed)
+        for name in kernel.members:
+            attributed[name] = _sorted({*attributed.get(name, ()), *layers}, position)
+    attributed |= {name: _sorted(layers, position) for name, layers in _reorders(nodes, attributed).items()}
     lost = next((node for node in nodes if not attributed.get(node.name)), None)
     if lost is not None:
         raise ModelError(
             f"model '{model.name}': the runtime's kernel '{lost.name}' ({lost.op_type}) cannot be followed back to a "
-            "layer, so this model cannot be profiled"
+            "layer, so this model cannot be profiled; plan it with a machine file"
         )
     return attributed
 
@@ -73,7 +81,8 @@ def _original_names(flow: Dataflow, nodes: Sequence[NodeProto]) -> dict[str, str
         if node.op_type == _ENTERING:
             originals[node.output[0]] = originals.get(node.input[0], node.input[0])
         elif node.op_type == _LEAVING:
-            originals[node.input[0]] = node.output[0]
+            # What only passed through two reorders is already known by the name with which it came in.
+            originals.setdefault(node.input[0], node.output[0])
         elif node.output[0] not in known:
             base = next((node.name.removesuffix(s) for s in _SUFFIXES if node.name.removesuffix(s) in known), None)
             if base is not None:
@@ -100,18 +109,41 @@ def _past_fused_sum(flow: Dataflow, node: NodeProto, base: str, originals: Mappi
     return flow.nodes[readers[0]].output[0] if activated and len(readers) == 1 else result
 
 
-def _attribute_reorders(nodes: Sequence[NodeProto], attributed: dict[str, tuple[str, ...]]) -> None:
-    maker = {name: node for node in nodes for name in node.output}
+def _reorders(nodes: Sequence[NodeProto], attributed: Mapping[str, tuple[str, ...]]) -> dict[str, set[str]]:
+    """Find the layers of each reorder: those that read what enters, the one that made what leaves.
+
+    Reorders in a row are passed over; one between the user and another reorder belongs to whom it is nearest to.
+    """
+    maker = {name: node for node in nodes for name in node.output if name}
     readers: dict[str, list[NodeProto]] = {}
     for node in nodes:
         for name in node_reads(node):
             readers.setdefault(name, []).append(node)
+
+    def nearest(start: NodeProto, *, downstream: bool) -> set[str]:
+        def step(node: NodeProto) -> Iterator[NodeProto]:
+            if downstream:
+                yield from readers.get(node.output[0], ())
+            elif node.input[0] in maker:
+                yield maker[node.input[0]]
+
+        found: set[str] = set()
+        pending = [start]
+        while pending:
+            for node in step(pending.pop()):
+                if node.op_type in _REORDERS:
+                    pending.append(node)
+                else:
+                    found.update(attributed.get(node.name, ()))
+        return found
+
+    result = {}
     for node in nodes:
-        if node.op_type == _LEAVING and node.input[0] in maker:
-            attributed[node.name] = attributed.get(maker[node.input[0]].name, ())
-        elif node.op_type == _ENTERING:
-            attributed[node.name] = _first_attributed(readers.get(node.output[0], []), attributed)
+        if node.op_type in _REORDERS:
+            enters = node.op_type == _ENTERING
+            result[node.name] = nearest(node, downstream=enters) or nearest(node, downstream=not enters)
+    return result
 
 
-def _first_attributed(nodes: Sequence[NodeProto], attributed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    return next((attributed[node.name] for node in nodes if attributed.get(node.name)), ())
+def _sorted(layers: Iterable[str], position: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(sorted(layers, key=position.__getitem__))

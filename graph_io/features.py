@@ -1,12 +1,24 @@
 """What a node costs in arithmetic, from shapes alone. One multiply-add counts as two floating-point operations."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 from onnx import NodeProto, helper
 
+from graph_io.dataflow import node_bodies
+
 Shapes = Mapping[str, tuple[int, ...]]
+
+# These give the same bytes another shape; the runtime moves nothing.
+_VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"})
+# These read only the rows that they are asked for.
+_LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND", "Slice"})
+# Of these the arithmetic does not follow from the sizes of inputs and outputs by a rule below.
+_UNKNOWN = frozenset(
+    {"Attention", "Col2Im", "DFT", "DeformConv", "Det", "NonMaxSuppression", "RotaryEmbedding", "STFT", "TopK"}
+)
 
 # Per output element, for operators that do more than one operation on each.
 _OPERATIONS_PER_ELEMENT = {
@@ -54,6 +66,45 @@ def node_flops(node: NodeProto, shapes: Shapes) -> float:
     if node.op_type in _OPERATIONS_PER_ELEMENT:
         return float(written * _OPERATIONS_PER_ELEMENT[node.op_type])
     return float(max(written, *(_elements(name, shapes) for name in node.input), 0))
+
+
+def traffic_bytes(
+    nodes: Sequence[NodeProto], read: Mapping[str, int], written: Mapping[str, int], sizes: Mapping[str, int]
+) -> int:
+    """Count the bytes that a group of nodes moves to and from memory in one inference.
+
+    Parameters
+    ----------
+    nodes : sequence of onnx.NodeProto
+        The group.
+    read, written : mapping of str to int
+        Bytes of what enters (constants included) and leaves the group.
+    sizes : mapping of str to int
+        Bytes of every tensor.
+    """
+    if all(node.op_type in _VIEWS for node in nodes):
+        return 0
+    total = sum(written.values())
+    for name, size in read.items():
+        readers = [node for node in nodes if name in node.input]
+        if readers and all(node.op_type in _LOOKUPS and node.input[0] == name for node in readers):
+            total += min(size, sum(sizes.get(node.output[0], size) for node in readers))
+        else:
+            total += size
+    return total
+
+
+def unpriced(nodes: Sequence[NodeProto]) -> tuple[str, ...]:
+    """Name the operators whose arithmetic is unknown here: control flow, functions, foreign domains, and a few more."""
+    unknown = Counter(node.op_type for node in nodes if _is_unpriced(node))
+    if not unknown:
+        return ()
+    listed = ", ".join(f"{name} ({count})" for name, count in sorted(unknown.items()))
+    return (f"operators priced by the size of their tensors alone, too low if they compute more: {listed}",)
+
+
+def _is_unpriced(node: NodeProto) -> bool:
+    return bool(node.domain) or node.op_type in _UNKNOWN or any(True for _ in node_bodies(node))
 
 
 def _attributes(node: NodeProto) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Which original nodes the runtime executes as one: read off its optimised graph by dataflow, never by name of a node.
 
 A tensor of the original graph that the optimised graph still produces is a boundary: what lies between boundaries was
-fused. Names of nodes do not survive on transformers; names of tensors do wherever a fusion ends.
+fused. Names of nodes do not survive on transformers; names of tensors do wherever a fusion ends. Where the optimiser
+renames tensor after tensor (it inserts casts for float16, pushes transposes along) boundaries are lost although nothing
+was fused: there chains of light nodes are grouped by rule.
 """
 
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,15 @@ from graph_io.skeleton import write_skeleton
 
 Group = tuple[int, ...]
 
+# They relabel or convert and do not tell how many kernels a step really has.
+_RELABELLING = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+# A runtime runs these in the loop of the node before them, if nobody else reads that node's result.
+_LIGHT = _RELABELLING | {
+    *("Abs", "Add", "BatchNormalization", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Flatten", "Gelu"),
+    *("HardSigmoid", "HardSwish", "LeakyRelu", "Mul", "Neg", "PRelu", "Pow", "Relu", "Sigmoid", "Softplus"),
+    *("Sqrt", "Sub", "Tanh"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
@@ -32,10 +43,13 @@ class Kernel:
         Names of the optimised nodes: more than one where the optimiser rewrote a pattern into several.
     nodes : tuple of int
         Numbers of the original nodes that they replace, ascending.
+    n_computing : int
+        How many of the members do more than relabel or convert.
     """
 
     members: tuple[str, ...]
     nodes: Group
+    n_computing: int
 
 
 def fused_groups(model: Model, flow: Dataflow) -> tuple[tuple[Group, ...], tuple[str, ...]]:
@@ -58,18 +72,46 @@ def fused_groups(model: Model, flow: Dataflow) -> tuple[tuple[Group, ...], tuple
         return single_groups(flow), (
             "the runtime could not write its optimised graph: every node is a layer of its own",
         )
-    claims: dict[int, int] = {}
-    contested: set[int] = set()
-    kernels = trace_kernels(flow, nodes)
-    for number, kernel in enumerate(kernels):
-        for node in kernel.nodes:
-            if claims.setdefault(node, number) != number:
-                contested.add(node)
+    quantized = [node.output[0] for node in flow.nodes if node.op_type == "QuantizeLinear"]
+    kernels = trace_kernels(flow, nodes, boundaries=quantized)
+    by_rule = 0
+    candidates: list[Group] = []
+    for kernel in kernels:
+        if kernel.n_computing > 1 and len(kernel.nodes) > 1:
+            pieces = _chains(flow, kernel.nodes)
+            candidates += pieces
+            if len(pieces) > 1:
+                by_rule += len(pieces)
+        else:
+            candidates.append(kernel.nodes)
+    claims = Counter(node for group in candidates for node in group)
     # What two kernels both absorbed (a Transpose folded into two products) becomes a layer of its own.
-    groups = [tuple(node for node in kernel.nodes if node not in contested) for kernel in kernels]
-    groups += [(node,) for node in sorted(contested)]
-    groups += [(node,) for node in range(len(flow.nodes)) if node not in claims]
-    return _acyclic(flow, [group for group in groups if group])
+    groups = [tuple(node for node in group if claims[node] == 1) for group in candidates]
+    groups += [(node,) for node in range(len(flow.nodes)) if claims[node] != 1]
+    ordered, notes = _acyclic(flow, [group for group in groups if group])
+    if by_rule:
+        notes = (f"{by_rule} layers are grouped by rule: the runtime renames the tensors between them", *notes)
+    return ordered, notes
+
+
+def _chains(flow: Dataflow, nodes: Group) -> list[Group]:
+    """Group nodes into chains: any node, then light nodes that each alone read the result of the one before."""
+    inside = set(nodes)
+    head_of: dict[int, int] = {}
+    chains: dict[int, list[int]] = {}
+    for node in nodes:
+        reads = flow.reads[node]
+        before = flow.producer.get(reads[0]) if len(reads) == 1 else None
+        follows = (
+            before in inside
+            and flow.nodes[node].op_type in _LIGHT
+            and flow.consumers[reads[0]] == (node,)
+            and reads[0] not in flow.outputs
+        )
+        head = head_of[before] if follows and before is not None else node
+        head_of[node] = head
+        chains.setdefault(head, []).append(node)
+    return [tuple(chain) for chain in chains.values()]
 
 
 def single_groups(flow: Dataflow) -> tuple[Group, ...]:
@@ -115,7 +157,11 @@ def optimized_nodes(model: Model, *, level: str) -> Sequence[NodeProto] | None:
 
 
 def trace_kernels(
-    flow: Dataflow, nodes: Sequence[NodeProto], *, original_name: Callable[[str], str] = lambda name: name
+    flow: Dataflow,
+    nodes: Sequence[NodeProto],
+    *,
+    original_name: Callable[[str], str] = lambda name: name,
+    boundaries: Iterable[str] = (),
 ) -> tuple[Kernel, ...]:
     """Find for each step of an optimised graph the original nodes that it stands for.
 
@@ -127,6 +173,8 @@ def trace_kernels(
         Of the optimised graph.
     original_name : callable
         Maps a tensor name of the optimised graph to the original tensor that holds the same values, or to itself.
+    boundaries : iterable of str
+        Original tensors that end a step even if the optimised graph does not produce them.
 
     Notes
     -----
@@ -156,12 +204,16 @@ def trace_kernels(
     steps: dict[int, list[int]] = {}
     for number in range(len(nodes)):
         steps.setdefault(find(number), []).append(number)
-    surviving = set(flow.inputs) | {name for names in written for name in names}
+    extra = set(boundaries)
+    surviving = set(flow.inputs) | {name for names in written for name in names} | extra
     kernels = []
     for members in steps.values():
         outputs = [name for number in members for name in written[number]]
         covered = _between(flow, outputs, surviving)
-        kernels.append(Kernel(tuple(nodes[number].name for number in members), covered))
+        n_computing = sum(nodes[number].op_type not in _RELABELLING for number in members)
+        kernels.append(Kernel(tuple(nodes[number].name for number in members), covered, n_computing))
+    for name in sorted(extra - {name for names in written for name in names}):
+        kernels.append(Kernel((), _between(flow, [name], surviving), 1))
     return tuple(kernels)
 
 

@@ -11,11 +11,12 @@ from onnx import ModelProto
 from graph_io.dataflow import Dataflow, dataflow
 from graph_io.dtypes import size_bytes
 from graph_io.errors import ModelError
-from graph_io.features import node_flops
+from graph_io.features import node_flops, traffic_bytes, unpriced
 from graph_io.fusion import Group, fused_groups, optimized_nodes, single_groups
 from graph_io.model import Model, load_model
 from graph_io.shapes import ShapeAndType, concrete_shapes, fix_input_dims
 from graph_io.skeleton import structure_sha256
+from graph_io.weights import constant_bytes, stored_constants
 
 Granularity: TypeAlias = Literal["layer", "node"]
 LayerGraph: TypeAlias = "nx.DiGraph[str]"
@@ -36,11 +37,14 @@ class Layer:
     inputs, outputs : tuple of str
         Tensors that enter from other layers or the user, and tensors that others or the user read.
     constants : tuple of str
-        Constant tensors that it reads: weights, and values computed from weights alone.
+        Constants that it reads, as they are stored: weights, and values computed from weights alone.
     flops : float
         Floating-point operations of one inference; a multiply-add counts as two.
     input_bytes, output_bytes, weight_bytes : int
         Sizes of these tensors, each counted once.
+    traffic_bytes : int
+        What one inference moves to and from memory: inputs, outputs and weights, of a table that is looked up only the
+        rows, and nothing if the layer only gives data another shape.
     """
 
     id: str
@@ -53,6 +57,7 @@ class Layer:
     input_bytes: int
     output_bytes: int
     weight_bytes: int
+    traffic_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +108,9 @@ def load_graph(
         Node: layer id, in topological order, with the attribute ``layer: Layer`` (and ``latency_s: {machine: seconds}``
         once annotated). Edge: ``tensors: tuple[str, ...]``, the tensors that pass. Graph attributes: ``name`` (str),
         ``model`` (`Model`), ``tensors`` (name to `Tensor`), ``inputs`` and ``outputs`` (names, of the model),
-        ``granularity``, ``dims`` (dict), ``constant_bytes`` (name to int), ``structure_sha256`` (str), ``notes``
-        (tuple of str: what was assumed or changed).
+        ``constant_outputs`` (name to `Tensor`, of outputs that no input reaches), ``granularity``, ``dims`` (dict),
+        ``input_shapes`` (name to shape), ``constant_bytes`` (name to int), ``structure_sha256`` (str), ``notes`` (tuple
+        of str: what was assumed or changed).
 
     Raises
     ------
@@ -123,11 +129,11 @@ def load_graph(
     else:
         optimized_nodes(model, level="none")
         groups, group_notes = single_groups(flow), ()
-    shapes = concrete_shapes(model, flow, input_shapes)
+    shapes, shape_notes = concrete_shapes(model, flow, input_shapes)
 
-    tensors = _tensors(flow, groups, shapes)
-    constant_bytes = _constant_bytes(flow, shapes)
-    layers = _layers(flow, groups, shapes, tensors, constant_bytes)
+    tensors = _tensors(flow, groups)
+    sizes = constant_bytes(flow, shapes)
+    layers = _layers(flow, groups, shapes, tensors, sizes)
     ids = {number: layer.id for number, layer in enumerate(layers)}
     graph: LayerGraph = nx.DiGraph(
         name=model.name,
@@ -135,10 +141,16 @@ def load_graph(
         inputs=flow.inputs,
         outputs=flow.outputs,
         granularity=granularity,
+        constant_outputs={
+            name: Tensor(name, *shapes[name], size_bytes(*shapes[name]), None, ())
+            for name in flow.outputs
+            if name not in tensors and name in shapes
+        },
         dims=dict(dims or {}),
-        constant_bytes=constant_bytes,
+        input_shapes=input_shapes,
+        constant_bytes=sizes,
         structure_sha256=structure_sha256(model.proto),
-        notes=(*model.notes, *dim_notes, *group_notes),
+        notes=(*model.notes, *dim_notes, *shape_notes, *group_notes, *unpriced(flow.nodes)),
     )
     for layer in layers:
         graph.add_node(layer.id, layer=layer)
@@ -158,9 +170,7 @@ def load_graph(
     return graph
 
 
-def _tensors(
-    flow: Dataflow, groups: tuple[Group, ...], shapes: Mapping[str, ShapeAndType]
-) -> dict[str, tuple[int | None, tuple[int, ...]]]:
+def _tensors(flow: Dataflow, groups: tuple[Group, ...]) -> dict[str, tuple[int | None, tuple[int, ...]]]:
     """Find the tensors that cross from group to group, or from or to the user: name to producer and consumers."""
     member = {node: number for number, group in enumerate(groups) for node in group}
     crossing: dict[str, tuple[int | None, tuple[int, ...]]] = {}
@@ -172,27 +182,25 @@ def _tensors(
     return crossing
 
 
-def _constant_bytes(flow: Dataflow, shapes: Mapping[str, ShapeAndType]) -> dict[str, int]:
-    names = dict.fromkeys(name for read in flow.constants_read for name in read)
-    # A computed constant whose shape no rule knows has no size here; it is made from initializers, which do.
-    return {name: size_bytes(*shapes[name]) for name in names if name in shapes}
-
-
 def _layers(
     flow: Dataflow,
     groups: tuple[Group, ...],
     shapes: Mapping[str, ShapeAndType],
     tensors: Mapping[str, tuple[int | None, tuple[int, ...]]],
-    constant_bytes: Mapping[str, int],
+    stored_bytes: Mapping[str, int],
 ) -> list[Layer]:
-    sizes = {name: shape for name, (_, shape) in shapes.items()}
+    dims = {name: shape for name, (_, shape) in shapes.items()}
+    sizes = {name: size_bytes(dtype, shape) for name, (dtype, shape) in shapes.items()}
     layers = []
     for number, group in enumerate(groups):
         nodes = [flow.nodes[index] for index in group]
-        flops = [node_flops(node, sizes) for node in nodes]
+        flops = [node_flops(node, dims) for node in nodes]
         inputs = _once(name for index in group for name in flow.reads[index] if _is_foreign(name, number, tensors))
         outputs = _once(name for node in nodes for name in node.output if name in tensors)
-        constants = _once(name for index in group for name in flow.constants_read[index])
+        read = {name: stored_constants(flow, name) for index in group for name in flow.constants_read[index]}
+        constants = _once(source for sources in read.values() for source in sources)
+        read_bytes = {name: sum(stored_bytes[source] for source in sources) for name, sources in read.items()}
+        read_bytes |= {name: sizes[name] for name in inputs}
         layers.append(
             Layer(
                 id=nodes[flops.index(max(flops))].name,
@@ -202,9 +210,10 @@ def _layers(
                 outputs=outputs,
                 constants=constants,
                 flops=sum(flops),
-                input_bytes=sum(size_bytes(*shapes[name]) for name in inputs),
-                output_bytes=sum(size_bytes(*shapes[name]) for name in outputs),
-                weight_bytes=sum(constant_bytes.get(name, 0) for name in constants),
+                input_bytes=sum(sizes[name] for name in inputs),
+                output_bytes=sum(sizes[name] for name in outputs),
+                weight_bytes=sum(stored_bytes[name] for name in constants),
+                traffic_bytes=traffic_bytes(nodes, read_bytes, {name: sizes[name] for name in outputs}, sizes),
             )
         )
     return layers

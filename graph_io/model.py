@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from graph_io.dataflow import node_bodies, node_reads
@@ -241,3 +241,20 @@ def _live(nodes: list[NodeProto], wanted: set[str]) -> list[NodeProto]:
             live.append(node)
     live.reverse()
     return live
+
+
+def least_precise_float(model: Model) -> str:
+    """Return "bfloat16", "float16" or "float32": the least precise of them that a weight, input, output or Cast has."""
+    graph = model.proto.graph
+    types = {tensor.data_type for tensor in graph.initializer}
+    types.update(value.type.tensor_type.elem_type for value in (*graph.input, *graph.output))
+    types.update(
+        attribute.i
+        for node in graph.node
+        if node.op_type == "Cast"
+        for attribute in node.attribute
+        if attribute.name == "to"
+    )
+    if TensorProto.BFLOAT16 in types:
+        return "bfloat16"
+    return "float16" if TensorProto.FLOAT16 in types else "float32"

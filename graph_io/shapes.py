@@ -1,7 +1,8 @@
 """A concrete shape and type for every tensor: ONNX shape inference first, one run where it fails."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex
 
 import numpy as np
 import onnx
@@ -39,8 +40,10 @@ def fix_input_dims(model: Model, dims: Mapping[str, int]) -> tuple[dict[str, tup
     ModelError
         A dimension that is neither given nor a batch, a given one that the model does not have, a value below 1.
     """
+    if not isinstance(dims, Mapping):
+        raise ModelError(f"dims is {dims!r}; give values by name, such as {{'seq': 128}}")
     for name, value in dims.items():
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex) or not 1 <= index(value) < 2**31:
             raise ModelError(f"dimension '{name}' got {value!r}; a dimension is a whole number from 1 to 2147483647")
     known: set[str] = set()
     notes: list[str] = []
@@ -69,7 +72,7 @@ def fix_input_dims(model: Model, dims: Mapping[str, int]) -> tuple[dict[str, tup
                     f"input '{declared.name}' has the unknown dimension '{key}'; "
                     f"pass dims={{'{key}': 128}} or --dim {key}=128"
                 )
-            shape.append(given)
+            shape.append(index(given))
         shapes[declared.name] = tuple(shape)
     unknown = next((name for name in dims if name not in known), None)
     if unknown is not None:
@@ -78,7 +81,9 @@ def fix_input_dims(model: Model, dims: Mapping[str, int]) -> tuple[dict[str, tup
     return shapes, tuple(dict.fromkeys(notes))
 
 
-def concrete_shapes(model: Model, flow: Dataflow, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, ShapeAndType]:
+def concrete_shapes(
+    model: Model, flow: Dataflow, inputs: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, ShapeAndType], tuple[str, ...]]:
     """Find type and shape of every tensor, constants included.
 
     Parameters
@@ -88,6 +93,13 @@ def concrete_shapes(model: Model, flow: Dataflow, inputs: Mapping[str, tuple[int
         Of the same model.
     inputs : mapping
         Shape of every model input, from `fix_input_dims`.
+
+    Returns
+    -------
+    shapes : dict
+        Tensor name to its type and shape.
+    notes : tuple of str
+        Which of them were read off a run, and so may differ for other inputs.
 
     Raises
     ------
@@ -99,15 +111,18 @@ def concrete_shapes(model: Model, flow: Dataflow, inputs: Mapping[str, tuple[int
     found = _infer(bare, model.name)
     needed = [name for names in (flow.inputs, flow.producer, flow.constant_producer) for name in names]
     missing = [name for name in needed if name not in found]
+    notes: tuple[str, ...] = ()
     if missing:
         found |= _observe(model, inputs, missing)
+        shown = ", ".join(f"'{name}'" for name in missing[:3]) + (" ..." if len(missing) > 3 else "")
+        notes = (f"shapes read off one run on random inputs, so they may depend on the data: {len(missing)} ({shown})",)
         missing = [name for name in needed if name not in found and name not in flow.constant_producer]
     if missing:
         raise ModelError(
             f"tensor '{missing[0]}' has no fixed shape and numeric type, neither by shape inference nor by running the "
             "model; tensors of strings, sequences and optionals are not supported yet"
         )
-    return found
+    return found, notes
 
 
 def declared_dims(model: Model) -> dict[str, tuple[int | str | None, ...]]:
@@ -179,7 +194,12 @@ def random_inputs(
     generator = np.random.default_rng(seed)
     result: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
     for name, shape in shapes.items():
-        dtype = np.dtype(dtypes[name])
+        try:
+            dtype = np.dtype(dtypes[name])
+        except TypeError as error:
+            raise ModelError(
+                f"input '{name}' is of type {dtypes[name]}, which NumPy cannot hold, so no input can be made for a run"
+            ) from error
         if dtype.kind == "f":
             result[name] = generator.standard_normal(shape).astype(dtype)
         else:

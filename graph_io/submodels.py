@@ -65,10 +65,9 @@ def split(graph: LayerGraph, parts: Sequence[Sequence[str]]) -> tuple[Part, ...]
     layer_of = {node: layer for layer, data in graph.nodes(data=True) for node in data["layer"].nodes}
     emitter = _Emitter(graph, flow, declared_dims(graph.graph["model"]))
     emitted = []
-    for number in range(len(parts)):
+    for number, (inputs, outputs) in enumerate(part_interfaces(graph, parts)):
         nodes = [node for node in flow.nodes if part_of[layer_of[node.name]] == number]
         layers = tuple(layer for layer in graph.nodes if part_of[layer] == number)
-        inputs, outputs = _interface(graph, part_of, number, flow)
         emitted.append(Part(emitter.emit(nodes, inputs, outputs), inputs, outputs, layers))
     return tuple(emitted)
 
@@ -99,29 +98,41 @@ def _check_order(graph: LayerGraph, part_of: Mapping[str, int]) -> None:
             )
 
 
-def _interface(
-    graph: LayerGraph, part_of: Mapping[str, int], number: int, flow: Dataflow
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def part_interfaces(
+    graph: LayerGraph, parts: Sequence[Sequence[str]]
+) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """Return the names of what each part reads and puts out, without writing it.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+    parts : sequence of sequences of str
+        As for `split`.
+
+    Returns
+    -------
+    tuple of pairs of tuples of str
+        Inputs and outputs of each part; outputs of the model come first. An output that is an input of the model is in
+        no part; one that is constant is put out by the first.
+    """
+    part_of = {layer: number for number, layers in enumerate(parts) for layer in layers}
     tensors: dict[str, Tensor] = graph.graph["tensors"]
-    inputs: list[str] = []
-    boundary: list[str] = []
-    outputs: list[str] = []
+    model_outputs: tuple[str, ...] = graph.graph["outputs"]
+    inputs: list[list[str]] = [[] for _ in parts]
+    outputs: list[list[str]] = [[] for _ in parts]
+    for name in model_outputs:
+        if name not in tensors:
+            outputs[0].append(name)
+        elif (producer := tensors[name].producer) is not None:
+            outputs[part_of[producer]].append(name)
     for tensor in tensors.values():
-        producer = None if tensor.producer is None else part_of[tensor.producer]
+        owner = None if tensor.producer is None else part_of[tensor.producer]
         readers = {part_of[reader] for reader in tensor.consumers}
-        if producer != number and number in readers:
-            inputs.append(tensor.name)
-        if producer == number and tensor.name not in flow.outputs and readers - {number}:
-            boundary.append(tensor.name)
-    for name in flow.outputs:
-        if name in tensors:
-            producer_layer = tensors[name].producer
-            # An output that is a model input is handed through and belongs to no part.
-            if producer_layer is not None and part_of[producer_layer] == number:
-                outputs.append(name)
-        elif number == 0:  # a constant output, which no layer produces
-            outputs.append(name)
-    return tuple(inputs), (*outputs, *boundary)
+        for number in sorted(readers - {owner}):
+            inputs[number].append(tensor.name)
+        if owner is not None and tensor.name not in model_outputs and readers - {owner}:
+            outputs[owner].append(tensor.name)
+    return tuple((tuple(read), tuple(put_out)) for read, put_out in zip(inputs, outputs, strict=True))
 
 
 class _Emitter:

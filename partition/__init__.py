@@ -11,7 +11,7 @@ import graph_io
 import solvers
 
 if TYPE_CHECKING:
-    from graph_io import ModelError, light_model, load_graph
+    from graph_io import Layer, ModelError, Tensor, light_model, load_graph, single_tensor_cuts
     from partition.api import partition
     from partition.errors import InputError, VerificationError
     from partition.latency.annotate import annotate
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from partition.latency.measure import measure
     from partition.latency.timings import Timings, load_timings
     from partition.links import Link
-    from partition.plan import Plan
+    from partition.plan import Estimate, Plan, PlanMessage, PlanPart, PlanStage
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
     from partition.saved import load_plan
@@ -40,13 +40,19 @@ for _sibling in (graph_io, solvers):
         )
 
 _HOMES = {
+    "Estimate": "partition.plan",
     "InputError": "partition.errors",
+    "Layer": "graph_io",
     "Link": "partition.links",
     "Machine": "partition.latency.machines",
     "ModelError": "graph_io",
     "Plan": "partition.plan",
+    "PlanMessage": "partition.plan",
+    "PlanPart": "partition.plan",
+    "PlanStage": "partition.plan",
     "SolverError": "solvers",
     "SplitSession": "partition.runtime.session",
+    "Tensor": "graph_io",
     "Timings": "partition.latency.timings",
     "Verification": "partition.runtime.verify",
     "VerificationError": "partition.errors",
@@ -59,16 +65,23 @@ _HOMES = {
     "measure": "partition.latency.measure",
     "partition": "partition.api",
     "shipped_machines": "partition.latency.machines",
+    "single_tensor_cuts": "graph_io",
 }
 
 __all__ = [
+    "Estimate",
     "InputError",
+    "Layer",
     "Link",
     "Machine",
     "ModelError",
     "Plan",
+    "PlanMessage",
+    "PlanPart",
+    "PlanStage",
     "SolverError",
     "SplitSession",
+    "Tensor",
     "Timings",
     "Verification",
     "VerificationError",
@@ -81,6 +94,7 @@ __all__ = [
     "measure",
     "partition",
     "shipped_machines",
+    "single_tensor_cuts",
 ]
 
 

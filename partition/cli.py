@@ -1,13 +1,13 @@
 """The command ``dnn-partition``: a thin layer that reads arguments, calls the library, and prints.
 
-Bad input is one line on stderr and exit code 2; a verification that fails is exit code 1; Ctrl-C is exit code 130.
+Bad input, and whatever else the system refuses, is one line on stderr and exit code 2; a verification that fails is
+exit code 1; Ctrl-C is exit code 130. A reader that goes away (``| head``) ends the command in silence, with 1.
 """
 
-import json
+import os
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +16,11 @@ import typer
 from partition import __version__
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
 from partition.latency.machines import shipped_machines
+from partition.terminal import console, drop_output, fail, print_plan, show_json, steps, system_reason
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from partition.plan import Plan
+    from partition.runtime.verify import Verification
 
 app = typer.Typer(
     name="dnn-partition",
@@ -48,32 +48,37 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace what an earl
 
 def main() -> None:
     """Run the command line and exit."""
+    try:
+        code = _run_command()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = fail("interrupted", 130)
+    except OSError as error:
+        drop_output()
+        code = 1 if isinstance(error, BrokenPipeError) else fail(system_reason(error), 2)
+    sys.exit(code)
+
+
+def _run_command() -> int:
     # Found through a public name: the exceptions' home has moved between releases of typer.
     usage_error: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except VerificationError as error:
-        sys.exit(_fail(error, 1))
+        return fail(error, 1)
     except LIBRARY_ERRORS as error:
-        sys.exit(_fail(error, 2))
+        return fail(error, 2)
     except usage_error as error:
         message = error.format_message() or "no arguments"
-        sys.exit(_fail(f"{message} (see dnn-partition --help)", 2))
+        return fail(f"{message} (see dnn-partition --help)", 2)
     except typer.Exit as leaving:
-        sys.exit(leaving.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(_fail("interrupted", 130))
-    except BrokenPipeError:
-        sys.exit(0)
+        return leaving.exit_code
+    except typer.Abort:
+        return fail("interrupted", 130)
     if code == 130:  # what typer makes of Ctrl-C
-        sys.exit(_fail("interrupted", 130))
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _fail(error: object, code: int) -> int:
-    text = " ".join(str(error).split())
-    print(f"dnn-partition: error: {text}", file=sys.stderr)  # noqa: T201
-    return code
+        return fail("interrupted", 130)
+    return code if isinstance(code, int) else 0
 
 
 def _show_version(wanted: bool) -> None:
@@ -102,9 +107,10 @@ def inspect(
     from graph_io import load_graph
     from partition.report.inspection import inspection_json, inspection_view
 
-    with _working(f"loading {model.name}"):
+    with steps(1) as step:
+        step.start(f"loading {model.name}")
         graph = load_graph(model, dims=_dims(dim), granularity=granularity)  # type: ignore[arg-type]
-    _show(inspection_json(graph)) if as_json else _console().print(inspection_view(graph))
+    show_json(inspection_json(graph)) if as_json else console().print(inspection_view(graph))
 
 
 @app.command()
@@ -143,8 +149,10 @@ def split(
 
     if out is not None:
         check_output_folder(out, overwrite=force)
+    verification = None
     start = time.perf_counter()
-    with _working(f"planning {model.name}"):
+    with steps(1 + (out is not None) + verify) as step:
+        step.start(f"loading and planning {model.name}")
         plan = partition(
             model,
             bandwidth,
@@ -160,42 +168,40 @@ def split(
             granularity=granularity,  # type: ignore[arg-type]
             method=method,  # type: ignore[arg-type]
         )
-    planned = time.perf_counter()
-    if out is not None:
-        with _working(f"writing {out}"):
-            plan = plan.save(out, overwrite=force)
-    written = time.perf_counter()
-    _report(plan, out, {"plan_s": planned - start, "write_and_open_s": written - planned}, verify, as_json)
-
-
-def _report(plan: "Plan", out: Path | None, times: dict[str, float], verify: bool, as_json: bool) -> None:
-    """Print a plan, its files, and what a verification found."""
-    verification = None
-    if verify:
-        with _working("running parts and whole model"):
-            verification = plan.verify()
-    if as_json:
-        content = plan.to_json() | {"times": times}
-        if verification is not None:
-            content["verification"] = verification.to_json()
-        _show(content)
-    else:
-        from partition.report.table import format_bytes, plan_view
-
-        console = _console()
-        console.print(plan_view(plan))
-        console.print(f"\nplanned in {times['plan_s']:.2f} s", end="")
+        if verify:
+            _check_runs_here(plan)
+        planned = time.perf_counter()
         if out is not None:
-            console.print(f"; written and opened in {times['write_and_open_s']:.2f} s:")
-            for part in plan.parts:
-                console.print(
-                    f"  {out / part.file}  {format_bytes(part.file_bytes or 0)}", highlight=False, soft_wrap=True
-                )
-            console.print(f"  {out / 'plan.json'}", highlight=False, soft_wrap=True)
-        else:
-            console.print("; nothing written (-o FOLDER writes the parts)")
-        if verification is not None:
-            console.print(str(verification), style=None if verification.ok else "bold red", highlight=False)
+            step.start(f"writing {out}")
+            plan = plan.save(out, overwrite=force)
+        written = time.perf_counter()
+        if verify:
+            step.start("running parts and whole model")
+            verification = plan.verify()
+    times = {"plan_s": planned - start, "write_and_open_s": written - planned}
+    if as_json:
+        show_json(_plan_json(plan, times, verification))
+    else:
+        print_plan(plan, out, times, verification)
+    _require_equal(verification)
+
+
+def _plan_json(plan: "Plan", times: dict[str, float], verification: "Verification | None") -> dict[str, Any]:
+    content = plan.to_json() | {"times": times}
+    return content if verification is None else content | {"verification": verification.to_json()}
+
+
+def _check_runs_here(plan: "Plan") -> None:
+    """Refuse, before anything is written, to verify a plan that needs an encoder to run."""
+    encoded = plan.sent_encoded_input
+    if encoded is not None:
+        raise InputError(
+            f"input '{encoded}' was priced as {plan.encoded_inputs[encoded]} encoded bytes, and this plan sends it; "
+            "without its encoder it cannot run here, so leave out --verify or --input-bytes"
+        )
+
+
+def _require_equal(verification: "Verification | None") -> None:
     if verification is not None and not verification.ok:
         raise VerificationError("the parts do not compute what the whole model computes; please report this model")
 
@@ -219,32 +225,33 @@ def run(
     from partition.runtime.files import default_inputs, read_inputs, write_outputs
     from partition.saved import load_plan
 
-    if output_file is not None and output_file.exists() and not force:
-        raise InputError(f"output file '{output_file}' exists; choose another, or pass --force")
-    with _working(f"opening {folder}"):
-        plan = load_plan(folder)
-        session = plan.session(threads=threads)
-    inputs = read_inputs(input_file) if input_file is not None else default_inputs(plan)
-    seconds = []
-    with session, _working("running"):
-        for _ in range(runs):
-            before = time.perf_counter()
-            outputs = session.run(inputs)
-            seconds.append(time.perf_counter() - before)
     if output_file is not None:
-        write_outputs(output_file, outputs)
+        _check_output_file(output_file, "output file", force=force)
+    seconds = []
     verification = None
-    if verify:
-        with _working("running the whole model"):
+    with steps(2 + verify) as step:
+        step.start(f"opening {folder}")
+        plan = load_plan(folder)
+        inputs = read_inputs(input_file) if input_file is not None else default_inputs(plan)
+        with plan.session(threads=threads) as session:
+            step.start("running")
+            for number in range(runs):
+                before = time.perf_counter()
+                outputs = session.run(inputs)
+                seconds.append(time.perf_counter() - before)
+                step.share((number + 1) / runs)
+        if output_file is not None:
+            write_outputs(output_file, outputs)
+        if verify:
+            step.start("running the whole model")
             verification = plan.verify(model, inputs=[inputs], threads=threads)
     from partition.report.execution import execution_json, execution_view
 
     if as_json:
-        _show(execution_json(plan, outputs, seconds, verification))
+        show_json(execution_json(plan, outputs, seconds, verification))
     else:
-        _console().print(execution_view(plan, outputs, seconds, verification, random=input_file is None))
-    if verification is not None and not verification.ok:
-        raise VerificationError("the parts do not compute what the whole model computes; please report this model")
+        console().print(execution_view(plan, outputs, seconds, verification, random=input_file is None))
+    _require_equal(verification)
 
 
 @app.command()
@@ -259,32 +266,32 @@ def profile(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on this machine, layer by layer, and write a timings file."""
-    from rich.progress import Progress
-
     from partition.files import write_json
     from partition.latency.measure import measure
     from partition.report.execution import timings_view
 
-    if out is not None and out.exists() and not force:
-        raise InputError(f"timings file '{out}' exists; choose another, or pass --force")
-    with Progress(console=_console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(f"measuring {model.name}", total=1.0)
+    if name is not None and not name.strip():
+        raise InputError(f"--name is {name!r}; give a name, or leave it out for the host's")
+    if out is not None:
+        _check_output_file(out, "timings file", force=force)
+    with steps(1) as step:
+        step.start(f"measuring {model.name}")
         timings = measure(
             model,
             dims=_dims(dim),
             granularity=granularity,  # type: ignore[arg-type]
             threads=threads,
             name=name,
-            progress=lambda share: bar.update(task, completed=share),
+            progress=step.share,
         )
     if out is not None:
         write_json(out, timings.to_json())
     if as_json:
-        _show(timings.to_json())
+        show_json(timings.to_json())
     else:
-        _console().print(timings_view(timings))
+        console().print(timings_view(timings))
         if out is not None:
-            _console().print(f"written: {out} (use it with --device or --server)", highlight=False, soft_wrap=True)
+            console().print(f"written: {out} (use it with --device or --server)", soft_wrap=True)
 
 
 @app.command()
@@ -302,54 +309,52 @@ def demo(
 
     if out is not None:
         check_output_folder(out, overwrite=force)
-    with demo_folder(out) as folder:
-        console = _console(stderr=as_json)
-        console.print(f"dnn-partition demo: {DEMO_MODEL} with seeded random weights, link {DEMO_BANDWIDTH}\n")
+    shown = console()
+    if not as_json:
+        shown.print(f"dnn-partition demo: {DEMO_MODEL} with seeded random weights, link {DEMO_BANDWIDTH}\n")
+    with demo_folder(out) as folder, steps(4) as step:
         start = time.perf_counter()
-        with _working("building the model"):
-            from graph_io import light_model
+        step.start("building the model")
+        from graph_io import light_model
 
-            model = light_model(DEMO_MODEL)
+        model = light_model(DEMO_MODEL)
         built = time.perf_counter()
-        with _working("planning"):
-            from partition.api import partition
+        step.start("planning")
+        from partition.api import partition
 
-            plan = partition(model, DEMO_BANDWIDTH)
+        plan = partition(model, DEMO_BANDWIDTH)
         planned = time.perf_counter()
-        with _working("writing the parts"):
-            plan = plan.save(folder, overwrite=force)
+        step.start("writing the parts")
+        plan = plan.save(folder, overwrite=force)
         times = {"build_s": built - start, "plan_s": planned - built, "write_and_open_s": time.perf_counter() - planned}
-        with _working("running parts and whole model"):
-            verification = plan.verify(model)
-        if as_json:
-            _show(plan.to_json() | {"times": times, "verification": verification.to_json()})
-        else:
-            console.print(plan_view(plan))
-            console.print(f"\n{verification}", highlight=False)
-            kept = f"kept in {out}" if out is not None else "not kept (-o FOLDER keeps them)"
-            console.print(
-                f"parts: {', '.join(part.file for part in plan.parts)}, {kept}", highlight=False, soft_wrap=True
-            )
-            console.print("next: dnn-partition split YOUR_MODEL.onnx --bandwidth 8.8Mbps -o out/", highlight=False)
-    if not verification.ok:
-        raise VerificationError("the parts do not compute what the whole model computes; please report this")
+        step.start("running parts and whole model")
+        verification = plan.verify(model)
+    if as_json:
+        show_json(_plan_json(plan, times, verification))
+    else:
+        shown.print(plan_view(plan))
+        shown.print(f"\n{verification}")
+        kept = f"kept in {out}" if out is not None else "not kept (-o FOLDER keeps them)"
+        shown.print(f"parts: {', '.join(part.file for part in plan.parts)}, {kept}", soft_wrap=True)
+        shown.print("next: dnn-partition split YOUR_MODEL.onnx --bandwidth 8.8Mbps -o out/")
+    _require_equal(verification)
 
 
-def _console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-@contextmanager
-def _working(what: str) -> Iterator[None]:
-    """Show what is going on, on stderr and only to a person."""
-    with _console(stderr=True).status(f"{what} ..."):
-        yield
-
-
-def _show(content: dict[str, Any]) -> None:
-    print(json.dumps(content, indent=2, allow_nan=False))  # noqa: T201
+def _check_output_file(path: Path, what: str, *, force: bool) -> None:
+    """Refuse, before the work that it is for, a file that could not be written after it."""
+    try:
+        if os.path.lexists(path) and not force:
+            raise InputError(f"{what} '{path}' exists; choose another, or pass --force")
+        if path.is_dir():
+            raise InputError(f"{what} '{path}' is a folder; give the path of a file")
+        # Tried, because permissions alone do not tell; nothing is left of it.
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{what} '{path}' cannot be written: {error.strerror or error}; "
+            "give the path of a file in an existing folder that you may write to"
+        ) from error
 
 
 def _pairs(entries: list[str] | None, option: str) -> dict[str, str]:
@@ -358,6 +363,8 @@ def _pairs(entries: list[str] | None, option: str) -> dict[str, str]:
         name, separator, value = entry.rpartition("=")
         if not separator or not name or not value:
             raise InputError(f"{option} got '{entry}'; write it as NAME=VALUE")
+        if name in pairs:
+            raise InputError(f"{option} gives '{name}' more than once; keep one of them")
         pairs[name] = value
     return pairs
 

@@ -20,6 +20,8 @@ def part_memory_bytes(graph: LayerGraph, layers: Sequence[str]) -> int:
     A tensor lives from its producer (or from the start, if it comes from outside) to its last reader here (or to the
     end, if it leaves). What a layer needs inside itself, and what the runtime adds, is not counted.
     """
+    if not layers:
+        return 0
     position = {layer: index for index, layer in enumerate(layers)}
     outputs = set(graph.graph["outputs"])
     change = [0] * (len(layers) + 1)

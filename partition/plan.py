@@ -34,7 +34,8 @@ class ModelInfo:
     dims : dict of str to int
         Values that the user gave to symbolic dimensions.
     n_layers : int
-    inputs, outputs : tuple of str
+    inputs, outputs : tuple of TensorInfo
+        As planned; a model may accept other sizes on the dimensions that it leaves open.
     """
 
     name: str
@@ -43,8 +44,18 @@ class ModelInfo:
     granularity: str
     dims: dict[str, int] = field(hash=False)
     n_layers: int
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: "tuple[TensorInfo, ...]"
+    outputs: "tuple[TensorInfo, ...]"
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return tuple(tensor.name for tensor in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(tensor.name for tensor in self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class MachineInfo:
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor at the edge of a part; sizes are those of the planned shape."""
+    """One tensor at the edge of a part or of the model; the size is that of the planned shape."""
 
     name: str
     dtype: str
@@ -129,6 +140,8 @@ class Estimate:
         Tensors that go up; empty if none does.
     device_s, uplink_s, server_s, downlink_s : float
     uplink_bytes, downlink_bytes : int
+    device_memory_bytes, server_memory_bytes : int
+        Weights and the peak of live activations there, an estimate.
     objective_value : float
         In the unit of the plan's objective.
     """
@@ -141,6 +154,8 @@ class Estimate:
     downlink_s: float
     uplink_bytes: int
     downlink_bytes: int
+    device_memory_bytes: int
+    server_memory_bytes: int
     objective_value: float
 
     @property
@@ -169,12 +184,18 @@ class Plan:
         In the order of running.
     estimates : tuple of Estimate
         This plan first, then what it is compared with.
+    chosen_by : {"solver", "user"}
+        Whether this is the best cut found, or the user's own.
     method : str
-        The solver that decided, or "given" for the user's own cut.
+        The solver that found the optimum and its bound.
+    max_server_visits : int
+        Among which plans the optimum was sought.
     value, bound : float
         The objective of this plan, and a proven lower bound on that of any plan: seconds or joules.
     optimal : bool
         Whether the bound proves that no plan is better.
+    library_version, runtime_version : str
+        What made the plan, and the onnxruntime by which it grouped the layers.
     assumptions : tuple of str
         What nobody gave and the plan took for granted.
     encoded_inputs : dict of str to int
@@ -193,10 +214,14 @@ class Plan:
     messages: tuple[PlanMessage, ...]
     parts: tuple[PlanPart, ...]
     estimates: tuple[Estimate, ...]
+    chosen_by: Literal["solver", "user"]
     method: str
+    max_server_visits: int
     value: float
     bound: float
     optimal: bool
+    library_version: str
+    runtime_version: str
     assumptions: tuple[str, ...]
     encoded_inputs: dict[str, int]
     source: "LayerGraph | Path"
@@ -208,15 +233,24 @@ class Plan:
 
     @property
     def cut(self) -> tuple[str, ...]:
-        """The tensors that go from the device to the server; empty if everything stays on the device."""
+        """The tensors that go from the device to the server; empty if everything stays on the device.
+
+        A tensor that both sides read may be among them, next to one made from it.
+        """
         return self.estimates[0].cut
 
     @property
-    def gap(self) -> float:
+    def relative_gap(self) -> float:
         """How far the plan may be from the best one, relative to the bound; 0 if it is proven optimal."""
         if self.optimal:
             return 0.0
         return (self.value - self.bound) / abs(self.bound) if self.bound else float("inf")
+
+    @property
+    def sent_encoded_input(self) -> str | None:
+        """An input that was priced as encoded and is sent, so that the plan cannot run here, or None."""
+        sent = {name for message in self.messages for name in message.tensors}
+        return next((name for name in self.encoded_inputs if name in sent), None)
 
     @property
     def layers_on_device(self) -> frozenset[str]:
@@ -262,9 +296,7 @@ class Plan:
         Raises
         ------
         InputError
-            The folder exists, or cannot be written.
-        graph_io.ModelError
-            The runtime refuses a part.
+            The folder exists, or cannot be written, or the runtime refuses a part.
         """
         from partition.saved import save_plan
 
@@ -293,7 +325,7 @@ class Plan:
         *,
         inputs: "Sequence[Mapping[str, NDArray[Any]]] | None" = None,
         seed: int = 0,
-        tolerance: float = 1e-5,
+        tolerance: float | None = None,
         threads: int | None = None,
     ) -> "Verification":
         """Run the parts and the whole model on the same inputs and compare the outputs.
@@ -301,12 +333,13 @@ class Plan:
         Parameters
         ----------
         model : path or onnx.ModelProto, optional
-            The whole model; needed for a plan that was loaded from a folder if the model has moved.
+            The whole model. Not needed for a plan that was just made, nor for a loaded one whose model has not moved.
         inputs : sequence of dict, optional
             Inputs to compare on; three seeded random ones if not given.
         seed : int
         tolerance : float
-            Allowed maximum of |parts - whole| over the maximum of |whole|, for each output. Integers must be equal.
+            Allowed maximum of |parts - whole| over the maximum of |whole|, for each output. Integers must be equal. If
+            not given: 1e-5, or four units in the last place where the model computes in float16 or bfloat16.
         threads : int, optional
 
         Returns

@@ -28,10 +28,14 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "stages": [asdict(stage) for stage in plan.stages],
         "messages": [asdict(message) for message in plan.messages],
         "estimates": [{**asdict(one), "latency_s": one.latency_s} for one in plan.estimates],
+        "chosen_by": plan.chosen_by,
         "method": plan.method,
+        "max_server_visits": plan.max_server_visits,
         "value": plan.value,
         "bound": plan.bound,
         "optimal": plan.optimal,
+        "library_version": plan.library_version,
+        "runtime_version": plan.runtime_version,
         "assumptions": list(plan.assumptions),
         "encoded_inputs": plan.encoded_inputs,
     }
@@ -66,10 +70,14 @@ def plan_from_json(content: dict[str, Any], source: str, folder: Path) -> Plan:
         stages=tuple(_read_stage(one) for one in fields.objects("stages")),
         messages=tuple(_read_message(one) for one in fields.objects("messages")),
         estimates=tuple(_read_estimate(one) for one in fields.objects("estimates")),
+        chosen_by=_choice(fields, "chosen_by", ("solver", "user")),
         method=fields.text("method"),
+        max_server_visits=fields.count("max_server_visits"),
         value=fields.real("value"),
         bound=fields.real("bound"),
         optimal=fields.boolean("optimal"),
+        library_version=fields.text("library_version"),
+        runtime_version=fields.text("runtime_version"),
         assumptions=fields.texts("assumptions"),
         encoded_inputs=_integers(fields, "encoded_inputs"),
         source=folder,
@@ -83,10 +91,17 @@ def _check_numbers(plan: Plan, fields: FieldReader) -> None:
     used = [number for stage in plan.stages for number in stage.parts]
     if used != list(range(len(plan.parts))):
         fields.refuse("stages", used, f"stages that run the parts 0 to {len(plan.parts) - 1} once each, in order")
-    if len(plan.messages) != len(plan.stages) - 1:
-        fields.refuse("messages", len(plan.messages), f"{len(plan.stages) - 1} messages, one between each two stages")
-    if not plan.estimates:
-        fields.refuse("estimates", [], "at least the estimate of the plan itself")
+    machines = [stage.machine for stage in plan.stages]
+    if machines != [("device", "server")[number % 2] for number in range(len(machines))] or not machines:
+        fields.refuse("stages", machines, "stages that alternate between device and server, the device first")
+    passed = [(message.after_stage, message.direction) for message in plan.messages]
+    if passed != [(number, ("uplink", "downlink")[number % 2]) for number in range(len(machines) - 1)]:
+        fields.refuse("messages", passed, "one message between each two stages, uplink first")
+    names = [estimate.name for estimate in plan.estimates]
+    if names[:1] != ["this plan"] or not {"all on the device", "all on the server"}.issubset(names):
+        fields.refuse("estimates", names, "'this plan' first, and 'all on the device' and 'all on the server'")
+    if plan.bound > plan.value:
+        fields.refuse("bound", plan.bound, f"at most the value, {plan.value}")
 
 
 def _read_model(fields: FieldReader) -> ModelInfo:
@@ -97,8 +112,8 @@ def _read_model(fields: FieldReader) -> ModelInfo:
         granularity=fields.text("granularity"),
         dims=_integers(fields, "dims"),
         n_layers=fields.count("n_layers"),
-        inputs=fields.texts("inputs"),
-        outputs=fields.texts("outputs"),
+        inputs=tuple(_read_tensor(one) for one in fields.objects("inputs")),
+        outputs=tuple(_read_tensor(one) for one in fields.objects("outputs")),
     )
     fields.finish()
     return model
@@ -165,6 +180,8 @@ def _read_estimate(fields: FieldReader) -> Estimate:
         downlink_s=fields.non_negative("downlink_s"),
         uplink_bytes=fields.whole("uplink_bytes"),
         downlink_bytes=fields.whole("downlink_bytes"),
+        device_memory_bytes=fields.whole("device_memory_bytes"),
+        server_memory_bytes=fields.whole("server_memory_bytes"),
         objective_value=fields.real("objective_value"),
     )
     fields.non_negative("latency_s")

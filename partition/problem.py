@@ -13,13 +13,15 @@ from graph_io import LayerGraph, Tensor
 from partition.errors import InputError
 from partition.latency.machines import Power
 from partition.links import Link
+from partition.plan import PlanMessage
 
 OutputOn: TypeAlias = Literal["device", "server", "any"]
 Objective: TypeAlias = Literal["latency", "energy"]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 DEVICE, SERVER = 0, 1
-ROLES = ("device", "server")
+# A server that keeps nothing between two requests can be asked once.
+MAX_SERVER_VISITS = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +110,7 @@ def build_bridge(
             edges,
             per_byte=[[0.0, up_per_byte], [down_per_byte, 0.0]],
             delay=[[0.0, up_delay], [down_delay, 0.0]],
+            max_server_visits=MAX_SERVER_VISITS,
             layer_names=tuple(names),
             tensor_names=tuple(edge_names),
         )
@@ -144,18 +147,6 @@ class StageCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """Tensors that travel together between two stages; bytes are on the wire as priced."""
-
-    after_stage: int
-    direction: Literal["uplink", "downlink"]
-    tensors: tuple[str, ...]
-    size_bytes: int
-    transfer_s: float
-    delay_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Schedule:
     """A placement as stages and the messages between them, in the order of time.
 
@@ -163,7 +154,7 @@ class Schedule:
     ----------
     stages : tuple of StageCost
         Those that hold layers, or that only receive the outputs, are all listed; stage 0 is the device's.
-    messages : tuple of Message
+    messages : tuple of PlanMessage
         One less than the stages.
     latency_s : float
         The sum of all compute, transfer and delay.
@@ -172,7 +163,7 @@ class Schedule:
     """
 
     stages: tuple[StageCost, ...]
-    messages: tuple[Message, ...]
+    messages: tuple[PlanMessage, ...]
     latency_s: float
     objective_value: float
 
@@ -203,7 +194,7 @@ def schedule(bridge: Bridge, placement: Any) -> Schedule:
         here, there = after % 2, (after + 1) % 2
         size = float(problem.tensor_size_bytes[sent].sum())
         messages.append(
-            Message(
+            PlanMessage(
                 after_stage=after,
                 direction="uplink" if here == DEVICE else "downlink",
                 tensors=tuple(bridge.tensors[tensor] for tensor in sent),

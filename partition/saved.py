@@ -3,40 +3,40 @@
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from partition.errors import InputError
 from partition.files import read_json, write_json
-from partition.plan import Plan, PlanPart
-from partition.plan_file import plan_from_json, plan_to_json
+from partition.plan import Plan
+from partition.plan_file import PLAN_FORMAT, plan_from_json, plan_to_json
 
 PLAN_FILE = "plan.json"
-_READ_BYTES = 1 << 20
+_PREPACKING_LIMIT_BYTES = 512 * 1024 * 1024
 
 
 def save_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Plan:
     """Write a plan; see `Plan.save`."""
     check_output_folder(folder, overwrite=overwrite)
     new_parents = [parent for parent in folder.parents if not parent.exists()]
+    # Named before it is made, so that whatever happens in between, Ctrl-C included, it is known what to remove.
+    workspace = folder.parent / f".{folder.name}-{secrets.token_hex(8)}"
+    draft, former = workspace / "plan", workspace / "former"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        _remove_empty(new_parents)
-        raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
-    try:
+        workspace.mkdir(mode=0o700)
+        draft.mkdir()
         saved = _write(plan, draft)
-        _move_into_place(draft, folder)
+        # Once more: writing a large model takes a while, and what has come up there meanwhile is not ours.
+        check_output_folder(folder, overwrite=overwrite)
+        _move_into_place(draft, folder, former)
     except OSError as error:
         raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
     finally:
-        # Also on Ctrl-C: what was moved into place is no longer here.
-        shutil.rmtree(draft, ignore_errors=True)
+        _remove_workspace(workspace, former, folder)
         _remove_empty(new_parents)
     return replace(saved, source=folder)
 
@@ -70,67 +70,73 @@ def _check_replaceable(folder: Path) -> None:
     """Refuse to delete anything but an earlier plan."""
     if not folder.is_dir() or folder.is_symlink():
         raise InputError(f"output folder '{folder}' is not a folder, so it is not replaced; choose another")
-    entries = list(folder.iterdir())
-    is_plan = any(entry.name == PLAN_FILE for entry in entries)
-    foreign = sorted(
-        entry.name
-        for entry in entries
-        # Without plan.json even a file that is named like a part is somebody's own.
-        if not is_plan
-        or not entry.is_file()
-        or (entry.name != PLAN_FILE and not (entry.name.startswith("part-") and entry.suffix == ".onnx"))
-    )
+    known = _files_of_plan(folder / PLAN_FILE)
+    foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in known or not entry.is_file())
     if foreign:
         raise InputError(
             f"output folder '{folder}' holds '{foreign[0]}', which no plan wrote, so it is not replaced; choose another"
         )
 
 
+def _files_of_plan(path: Path) -> set[str]:
+    """Return the names of a saved plan's files; none if `path` is not a plan of ours, whatever it is called."""
+    try:
+        content = read_json(path, "plan file")
+    except InputError:
+        return set()
+    parts = content.get("parts")
+    if content.get("format") != PLAN_FORMAT or not isinstance(parts, list):
+        return set()
+    files = [part.get("file") for part in parts if isinstance(part, dict)]
+    return {PLAN_FILE, *(file for file in files if isinstance(file, str))}
+
+
 def _write(plan: Plan, draft: Path) -> Plan:
-    from partition.runtime.session import part_bytes, part_options
+    from partition.runtime.parts import part_bytes
 
     contents = part_bytes(plan)
     parts = []
     for part, content in zip(plan.parts, contents, strict=True):
         path = draft / part.file
         path.write_bytes(content)
-        _open_once(path, part.file, part_options(len(content), threads=1))
+        _open_once(path, part.file, len(content))
         parts.append(replace(part, file_bytes=len(content), sha256=hashlib.sha256(content).hexdigest()))
     saved = replace(plan, parts=tuple(parts), source=draft)
     write_json(draft / PLAN_FILE, plan_to_json(saved))
-    # mkdtemp makes a private folder; what the user asked for has the user's usual permissions.
-    mask = os.umask(0)
-    os.umask(mask)
-    draft.chmod(0o777 & ~mask)
     return saved
 
 
-def _open_once(path: Path, name: str, options: Any) -> None:
+def _open_once(path: Path, name: str, size_bytes: int) -> None:
     """Let the runtime accept a part before anybody is told that it exists."""
-    import onnxruntime
+    from partition.runtime.parts import open_part, session_options
 
+    options = session_options(threads=1)
+    if size_bytes > _PREPACKING_LIMIT_BYTES:
+        # Nothing is run here, and packed copies of the weights would double the memory.
+        options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's exceptions share no public base class
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{name} cannot be opened by onnxruntime, so nothing was written: {reason}") from error
+        open_part(str(path), name, options)
+    except InputError as error:
+        raise InputError(f"{error}; nothing was written") from error
 
 
-def _move_into_place(draft: Path, folder: Path) -> None:
-    if not folder.exists():
-        draft.rename(folder)
-        return
-    former = Path(tempfile.mkdtemp(prefix=f".{folder.name}-former-", dir=folder.parent))
-    try:
-        folder.rename(former / "plan")
-        draft.rename(folder)
-    except BaseException:
-        # Also on Ctrl-C: the earlier plan comes back before its temporary place is removed.
-        if not folder.exists():
-            (former / "plan").rename(folder)
-        raise
-    finally:
-        shutil.rmtree(former, ignore_errors=True)
+def _move_into_place(draft: Path, folder: Path, former: Path) -> None:
+    if os.path.lexists(folder):
+        folder.rename(former)
+    draft.rename(folder)
+
+
+def _remove_workspace(workspace: Path, former: Path, folder: Path) -> None:
+    """Remove what is temporary; an earlier plan that was moved away, but not replaced, comes back first."""
+    if os.path.lexists(former) and not os.path.lexists(folder):
+        try:
+            former.rename(folder)
+        except OSError as error:
+            raise InputError(
+                f"output folder '{folder}' could not be replaced ({error.strerror or error}); "
+                f"its earlier plan is now at '{former}', move it back from there"
+            ) from error
+    shutil.rmtree(workspace, ignore_errors=True)
 
 
 def load_plan(folder: str | PathLike[str]) -> Plan:
@@ -150,28 +156,11 @@ def load_plan(folder: str | PathLike[str]) -> Plan:
     InputError
         ``plan.json`` is missing, of another version or damaged; a part is missing or is not the one that was saved.
     """
+    from partition.runtime.parts import check_part
+
     folder = Path(folder)
     path = folder / PLAN_FILE
     plan = plan_from_json(read_json(path, "plan file"), f"plan file '{path}'", folder)
     for part in plan.parts:
-        _check_file(folder, part)
+        check_part(folder, part)
     return plan
-
-
-def _check_file(folder: Path, part: PlanPart) -> None:
-    path = folder / part.file
-    if Path(part.file).name != part.file:
-        raise InputError(
-            f"plan file '{folder / PLAN_FILE}': part '{part.file}' is a path; parts lie in the plan's folder"
-        )
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(_READ_BYTES):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"part '{path}' cannot be read: {error.strerror or error}; save the plan again") from error
-    if digest.hexdigest() != part.sha256:
-        raise InputError(
-            f"part '{path}' is not the file that was saved with this plan (its hash differs); save it again"
-        )

@@ -50,6 +50,7 @@ _ALMOST_SIZE = re.compile(r"(?P<prefix>[kmg])(?P<binary>i)?(?:b|bytes?)?", re.IG
 _BIT_WORDS = {"": "bits", "k": "kilobits", "M": "megabits", "G": "gigabits"}
 _BYTE_WORDS = {"": "bytes", "k": "kilobytes", "M": "megabytes", "G": "gigabytes"}
 _MAX_CHARACTERS = 64
+_MOST_THREADS = 1024
 
 
 def parse_bandwidth(value: str | float, *, what: str = "bandwidth") -> float:
@@ -189,6 +190,23 @@ def parse_size(value: str | int, *, what: str = "size") -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < 0:
         raise InputError(f"{what} {value!r} is not a whole number of bytes, 0 or more; {example}")
     return value.__index__()
+
+
+def check_threads(threads: object) -> None:
+    """Refuse a number of threads that the runtime cannot be given.
+
+    Parameters
+    ----------
+    threads : object
+        What a user asked for.
+
+    Raises
+    ------
+    InputError
+        Not a whole number from 1 to 1024; a boolean is not one.
+    """
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+        raise InputError(f"threads is {threads!r}; give a whole number of 1 or more, at most {_MOST_THREADS}")
 
 
 def format_bandwidth(bits_per_s: float) -> str:

@@ -1,33 +1,181 @@
-"""Give every layer of a graph its latency on a machine: measured if a timings file says so, else predicted."""
+"""Give every layer of a graph its latency on a machine: measured if a timings file says so, else predicted.
 
+Another runtime or processor may group the nodes of the same model into other layers than those that were measured. The
+measured times are then attributed anew by the names of the nodes, which every host shares.
+"""
+
+import os
+import shlex
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from graph_io import LayerGraph
-from partition.latency.machines import Machine
-from partition.latency.predict import predict
-from partition.latency.timings import Timings
+from partition.errors import InputError
+from partition.latency.machines import Machine, load_machine, shipped_machine
+from partition.latency.predict import LayerFeatures, predict
+from partition.latency.timings import LayerTiming, Timings
+
+if TYPE_CHECKING:
+    from graph_io import LayerGraph
+
+# Whose roofline shares out a measured time among several layers; only its proportions matter.
+_SHARING_MACHINE = "laptop-4-core"
 
 
-def annotate(graph: LayerGraph, machines: Mapping[str, Machine | Timings]) -> None:
+def annotate(
+    graph: "LayerGraph", machines: Mapping[str, str | os.PathLike[str] | Machine | Timings]
+) -> tuple[str, ...]:
     """Set the attribute ``latency_s: {role: seconds}`` on every layer of a graph.
 
     Parameters
     ----------
     graph : networkx.DiGraph
         From `graph_io.load_graph`; changed in place, other roles' latencies stay.
-    machines : mapping of str to Machine or Timings
-        By role, such as ``"device"`` and ``"server"``.
+    machines : mapping of str to str, path-like, Machine or Timings
+        By role, such as ``"device"`` and ``"server"``; names and paths as `load_machine` takes them.
+
+    Returns
+    -------
+    tuple of str
+        What a reader should know of these latencies, each with its role in front; see `latencies_for`.
 
     Raises
     ------
     InputError
-        Timings of another model or granularity.
+        No such machine; timings of another model, granularity or input shape. The graph is then as it was.
     """
-    layers = {layer: data["layer"] for layer, data in graph.nodes(data=True)}
-    for role, machine in machines.items():
+    layers: dict[str, LayerFeatures] = {layer: data["layer"] for layer, data in graph.nodes(data=True)}
+    latencies: dict[str, dict[str, float]] = {}
+    notes: list[str] = []
+    for role, one in machines.items():
+        machine = load_machine(one)
         if isinstance(machine, Timings):
-            latencies = machine.latencies_for(graph.graph["structure_sha256"], graph.graph["granularity"], layers)
+            latencies[role], told = latencies_for(machine, graph)
+            notes += [f"{role}: {note}" for note in told]
         else:
-            latencies = predict(machine, layers)
-        for layer, seconds in latencies.items():
+            latencies[role] = predict(machine, layers)
+    for role, by_layer in latencies.items():
+        for layer, seconds in by_layer.items():
             graph.nodes[layer].setdefault("latency_s", {})[role] = seconds
+    return tuple(notes)
+
+
+def latencies_for(timings: Timings, graph: "LayerGraph") -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return the measured time of each layer of a graph, if this is the model that was measured.
+
+    Parameters
+    ----------
+    timings : Timings
+        Of the same structure, granularity, input shapes and nodes.
+    graph : networkx.DiGraph
+        From `graph_io.load_graph`.
+
+    Returns
+    -------
+    latencies_s : dict of str to float
+        Seconds by layer id, in the order of the graph; their sum is that of the measured layers. A layer of other
+        nodes than any measured one gets the sum of those that lie in it; what lies in several layers is shared out
+        among its nodes in proportion to their predicted times.
+    notes : tuple of str
+        Whether that had to be done; empty where the layers are those that were measured.
+
+    Raises
+    ------
+    InputError
+        The timings are of another model, granularity or input shape, lack a node of the model, or hold one that the
+        model lacks.
+
+    Notes
+    -----
+    Linear in the number of nodes; where a time has to be shared out, the model is loaded once more, node by node.
+    """
+    _check_same_model(timings, graph)
+    layer_of = {node: layer for layer, data in graph.nodes(data=True) for node in data["layer"].nodes}
+    _check_same_nodes(timings, graph, layer_of)
+    latencies_s: dict[str, float] = dict.fromkeys(graph.nodes, 0.0)
+    split: list[LayerTiming] = []
+    for measured in timings.layers:
+        owners = {layer_of[node] for node in measured.nodes}
+        if len(owners) == 1:
+            latencies_s[owners.pop()] += measured.latency_s
+        else:
+            split.append(measured)
+    if split:
+        weights = _node_weights(graph)
+        for measured in split:
+            per_weight = measured.latency_s / sum(weights[node] for node in measured.nodes)
+            for node in measured.nodes:
+                latencies_s[layer_of[node]] += per_weight * weights[node]
+    groups = {frozenset(measured.nodes) for measured in timings.layers}
+    regrouped = sum(frozenset(data["layer"].nodes) not in groups for _, data in graph.nodes(data=True))
+    if not regrouped:
+        return latencies_s, ()
+    shared = f"; {len(split)} measured layers lie in several, by predicted time" if split else ""
+    return latencies_s, (
+        f"{timings.name} groups the nodes into other layers than this host: the times of {regrouped} of {len(graph)} "
+        f"layers are put together from measured ones{shared}",
+    )
+
+
+def sharing_weights(layers: Mapping[str, LayerFeatures]) -> dict[str, float]:
+    """Return in what proportion layers that were measured as one share their time; each weight is above zero."""
+    return predict(shipped_machine(_SHARING_MACHINE), layers)
+
+
+def profile_command(graph: "LayerGraph") -> str:
+    """Return the command that measures a model as a graph has it."""
+    dims = "".join(f" --dim {shlex.quote(f'{name}={size}')}" for name, size in graph.graph["dims"].items())
+    granularity = "" if graph.graph["granularity"] == "layer" else f" --granularity {graph.graph['granularity']}"
+    return f"dnn-partition profile MODEL{dims}{granularity} -o timings.json"
+
+
+def _node_weights(graph: "LayerGraph") -> dict[str, float]:
+    from graph_io import load_graph
+
+    nodes = load_graph(graph.graph["model"], dims=graph.graph["dims"], granularity="node")
+    weights = sharing_weights({layer: data["layer"] for layer, data in nodes.nodes(data=True)})
+    return {data["layer"].nodes[0]: weights[layer] for layer, data in nodes.nodes(data=True)}
+
+
+def _check_same_model(timings: Timings, graph: "LayerGraph") -> None:
+    model, mine, again = timings.model, _of(timings), f"measure again: {profile_command(graph)}"
+    structure, granularity = graph.graph["structure_sha256"], graph.graph["granularity"]
+    if structure != model.structure_sha256:
+        raise InputError(
+            f"{mine} are of another model: its structure is {model.structure_sha256[:12]}..., that of the model at "
+            f"hand is {structure[:12]}...; measure that one on this machine: {profile_command(graph)}"
+        )
+    if granularity != model.granularity:
+        raise InputError(
+            f"{mine} have the granularity {model.granularity!r}, asked for is {granularity!r}; "
+            f"ask for {model.granularity!r}, or {again}"
+        )
+    shapes: Mapping[str, tuple[int, ...]] = graph.graph["input_shapes"]
+    odd = next((name for name in model.input_shapes if name not in shapes), None)
+    if odd is not None:
+        raise InputError(f"{mine} have a shape for {odd!r}, which is no input of the model at hand; {again}")
+    for name, shape in shapes.items():
+        measured = model.input_shapes.get(name)
+        if measured is None:
+            raise InputError(f"{mine} lack the shape of the input {name!r}; {again}")
+        if measured != tuple(shape):
+            raise InputError(
+                f"{mine} were measured with the input {name!r} of shape {list(measured)}, the model at hand has it as "
+                f"{list(shape)}; use the model with the shape that was measured, or {again}"
+            )
+
+
+def _check_same_nodes(timings: Timings, graph: "LayerGraph", layer_of: Mapping[str, str]) -> None:
+    mine, again = _of(timings), f"measure again: {profile_command(graph)}"
+    for measured in timings.layers:
+        odd = next((node for node in measured.nodes if node not in layer_of), None)
+        if odd is not None:
+            raise InputError(f"{mine}: layer {measured.id!r} has the node {odd!r}, which the model lacks; {again}")
+    known = {node for measured in timings.layers for node in measured.nodes}
+    missing = [node for node in layer_of if node not in known]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(f"{mine} lack the node {missing[0]!r}{more} of the model; {again}")
+
+
+def _of(timings: Timings) -> str:
+    return f"the timings of {timings.model.name!r} on {timings.name!r}"

@@ -1,7 +1,8 @@
 """Machines: what a machine can do, from a machine file, so that a model that never ran there can be predicted.
 
 Several machine files come with the library; each says where its figures come from. A file of the kind
-``datasheet-roofline`` was computed from public datasheets, not measured: it is for a first look.
+``datasheet-roofline`` was computed from public datasheets, not measured: it is for a first look. One of the kind
+``fitted-roofline`` holds a user's own figures, fitted to what ran there.
 """
 
 import datetime
@@ -14,11 +15,11 @@ from typing import Any, Self
 
 from partition.errors import InputError
 from partition.files import FieldReader, Scalar, read_json
-from partition.latency.timings import TIMINGS_FORMAT, Timings
+from partition.latency.timings import TIMINGS_FORMAT, Timings, save_checked
 
 MACHINE_FORMAT = "dnn-partition/machine"
 MACHINE_VERSION = 1
-MACHINE_KINDS = ("datasheet-roofline",)
+MACHINE_KINDS = ("datasheet-roofline", "fitted-roofline")
 _SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -167,10 +168,34 @@ class Machine:
         fields.finish()
         return machine
 
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a machine file, which `load_machine` reads.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; its folder has to exist.
+        overwrite : bool
+            Whether an existing file is replaced.
+
+        Raises
+        ------
+        InputError
+            The file exists and `overwrite` is not set, or cannot be written, or this machine could not be read back:
+            a kind that is not one of `MACHINE_KINDS`, a rate of zero, an efficiency without ``"default"``.
+        """
+        save_checked(path, self.to_json(), type(self).from_json, "machine file", overwrite=overwrite)
+
 
 def shipped_machines() -> tuple[str, ...]:
     """Return the names of the machine files that come with the library, sorted."""
     return tuple(sorted(path.stem for path in _SHIPPED.glob("*.json")))
+
+
+def shipped_machine(name: str) -> Machine:
+    """Load one of `shipped_machines`."""
+    path = _SHIPPED / f"{name}.json"
+    return Machine.from_json(read_json(path, "machine file"), path.name)
 
 
 def load_machine(name_or_path: str | os.PathLike[str] | Machine | Timings) -> Machine | Timings:
@@ -200,8 +225,7 @@ def load_machine(name_or_path: str | os.PathLike[str] | Machine | Timings) -> Ma
         )
     names = shipped_machines()
     if isinstance(name_or_path, str) and name_or_path in names:
-        path = _SHIPPED / f"{name_or_path}.json"
-        return Machine.from_json(read_json(path, "machine file"), path.name)
+        return shipped_machine(name_or_path)
     path = Path(name_or_path)
     if not os.path.lexists(path):
         raise InputError(

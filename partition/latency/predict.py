@@ -45,16 +45,8 @@ class LayerFeatures(Protocol):
         """Floating point operations, a multiplication with an addition being two."""
 
     @property
-    def input_bytes(self) -> int:
-        """Bytes of the tensors that come from other layers."""
-
-    @property
-    def output_bytes(self) -> int:
-        """Bytes of the tensors that other layers use."""
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the weights."""
+    def traffic_bytes(self) -> int:
+        """Bytes moved to and from memory: inputs, outputs and weights."""
 
 
 def predict_layer_s(machine: Machine, layer: LayerFeatures) -> float:
@@ -106,18 +98,17 @@ def predict(machine: Machine, layers: Mapping[str, LayerFeatures]) -> dict[str, 
 
 
 def _predict_s(machine: Machine, layer: LayerFeatures, what: str) -> float:
-    for feature in ("flops", "input_bytes", "output_bytes", "weight_bytes"):
+    for feature in ("flops", "traffic_bytes"):
         value = getattr(layer, feature)
         if not (math.isfinite(value) and value >= 0):
             raise InputError(
                 f"{what}: {feature} is {value!r}, expected a finite number, 0 or more; give its true value"
             )
-    traffic_bytes = layer.input_bytes + layer.output_bytes + layer.weight_bytes
-    if not layer.op_types and layer.flops == 0 and traffic_bytes == 0:
+    if not layer.op_types and layer.flops == 0 and layer.traffic_bytes == 0:
         return 0.0
     roofline = machine.roofline
     arithmetic_s = layer.flops / (roofline.peak_flops_per_s * _efficiency(machine, layer.op_types))
-    memory_s = traffic_bytes / roofline.memory_bytes_per_s
+    memory_s = layer.traffic_bytes / roofline.memory_bytes_per_s
     return max(arithmetic_s, memory_s) + roofline.layer_overhead_s
 
 

@@ -1,27 +1,30 @@
 """Timings: what one model took on one machine, layer by layer, as measured and as kept in a timings file."""
 
 import datetime
+import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from partition.errors import InputError
-from partition.files import FieldReader, Scalar, read_json
+from partition.files import FieldReader, Scalar, read_json, write_json
 
 TIMINGS_FORMAT = "dnn-partition/timings"
 TIMINGS_VERSION = 1
-_PROFILE_COMMAND = "dnn-partition profile MODEL -o timings.json"
+# Layers are scaled to the run, so their sum is that up to rounding.
+_SUM_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredModel:
-    """The model that was measured: its name, the SHA-256 of its structure, and how its nodes were grouped."""
+    """The model that was measured: name, SHA-256 of its structure, how its nodes were grouped, its inputs' shapes."""
 
     name: str
     structure_sha256: str
     granularity: str
+    input_shapes: Mapping[str, tuple[int, ...]] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,10 @@ class WholeModelTiming:
 
 @dataclass(frozen=True, slots=True)
 class LayerTiming:
-    """The measured time of one layer: its median and spread."""
+    """The measured time of one layer: its median and spread, and the names of the model's nodes that it groups."""
 
     id: str
+    nodes: tuple[str, ...]
     latency_s: float
     spread_s: float
 
@@ -81,7 +85,7 @@ class Timings:
     whole_model : WholeModelTiming
         The run that the layers' times are scaled to.
     layers : tuple of LayerTiming
-        The time of each layer; ids are unique.
+        The time of each layer; ids are unique, and no node is in two layers.
     shared_kernels : tuple of SharedKernel
         Kernels whose time was shared out.
     notes : tuple of str
@@ -115,12 +119,17 @@ class Timings:
             "format": TIMINGS_FORMAT,
             "version": TIMINGS_VERSION,
             "name": self.name,
-            "model": asdict(self.model),
+            "model": {
+                "name": self.model.name,
+                "structure_sha256": self.model.structure_sha256,
+                "granularity": self.model.granularity,
+                "input_shapes": {name: list(shape) for name, shape in self.model.input_shapes.items()},
+            },
             "hardware": dict(self.hardware),
             "runtime": asdict(self.runtime),
             "date": self.date,
             "whole_model": asdict(self.whole_model),
-            "layers": [asdict(layer) for layer in self.layers],
+            "layers": [asdict(layer) | {"nodes": list(layer.nodes)} for layer in self.layers],
             "shared_kernels": [{"kernel": one.kernel, "layers": list(one.layers)} for one in self.shared_kernels],
             "notes": list(self.notes),
         }
@@ -144,18 +153,23 @@ class Timings:
         ------
         InputError
             Another format or version; a field that is missing, unknown, of the wrong type or out of range; an id
-            that is there twice; a shared kernel of an unknown layer.
+            or a node that is there twice; a shared kernel of an unknown layer; layers that do not add up to the run.
         """
         fields = FieldReader(obj, f"timings file {source!r}")
         fields.header(TIMINGS_FORMAT, TIMINGS_VERSION)
         layers = _read_layers(fields)
+        whole_model = _read_whole_model(fields.object("whole_model"))
+        layers_s = sum(layer.latency_s for layer in layers)
+        if not math.isclose(layers_s, whole_model.latency_s, rel_tol=_SUM_TOLERANCE):
+            legal = f"the sum of the layers' latencies, {layers_s!r}, since they are scaled to it"
+            fields.refuse("whole_model.latency_s", whole_model.latency_s, legal)
         timings = cls(
             name=fields.text("name"),
             model=_read_model(fields.object("model")),
             hardware=fields.scalars("hardware"),
             runtime=_read_runtime(fields.object("runtime")),
             date=_read_date(fields),
-            whole_model=_read_whole_model(fields.object("whole_model")),
+            whole_model=whole_model,
             layers=layers,
             shared_kernels=_read_shared_kernels(fields, {layer.id for layer in layers}),
             notes=fields.texts("notes"),
@@ -163,46 +177,22 @@ class Timings:
         fields.finish()
         return timings
 
-    def latencies_for(self, structure_sha256: str, granularity: str, layer_ids: Iterable[str]) -> dict[str, float]:
-        """Return the measured time of each layer asked for, if this is the same model, grouped in the same way.
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a timings file, which `load_timings` reads.
 
         Parameters
         ----------
-        structure_sha256 : str
-            The SHA-256 of the structure of the model at hand.
-        granularity : str
-            How its nodes are grouped into layers.
-        layer_ids : iterable of str
-            The layers wanted.
-
-        Returns
-        -------
-        dict of str to float
-            Seconds by layer id, in the order asked for.
+        path : str or path-like
+            The file; its folder has to exist.
+        overwrite : bool
+            Whether an existing file is replaced.
 
         Raises
         ------
         InputError
-            The timings are of another model or of another granularity, or lack a layer.
+            The file exists and `overwrite` is not set, or cannot be written, or these timings could not be read back.
         """
-        mine = f"the timings of {self.model.name!r} on {self.name!r}"
-        if structure_sha256 != self.model.structure_sha256:
-            raise InputError(
-                f"{mine} are of another model: its structure is {self.model.structure_sha256[:12]}..., that of the "
-                f"model at hand is {structure_sha256[:12]}...; measure that one on this machine: {_PROFILE_COMMAND}"
-            )
-        if granularity != self.model.granularity:
-            raise InputError(
-                f"{mine} have the granularity {self.model.granularity!r}, asked for is {granularity!r}; "
-                f"ask for {self.model.granularity!r}, or measure again with {granularity!r}: {_PROFILE_COMMAND}"
-            )
-        measured = {layer.id: layer.latency_s for layer in self.layers}
-        wanted = list(layer_ids)
-        missing = [one for one in wanted if one not in measured]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise InputError(f"{mine} lack the layer {missing[0]!r}{more}; measure the model again: {_PROFILE_COMMAND}")
-        return {one: measured[one] for one in wanted}
+        save_checked(path, self.to_json(), type(self).from_json, "timings file", overwrite=overwrite)
 
 
 def load_timings(path: str | os.PathLike[str]) -> Timings:
@@ -225,12 +215,29 @@ def load_timings(path: str | os.PathLike[str]) -> Timings:
     return Timings.from_json(read_json(path, "timings file"), os.fspath(path))
 
 
+def save_checked(
+    path: str | os.PathLike[str],
+    content: dict[str, Any],
+    read: Callable[[Mapping[str, Any], str], object],
+    what: str,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write a file that does not exist yet, or may be replaced, once its own reader takes the content."""
+    if not overwrite and os.path.lexists(path):
+        raise InputError(f"{what} {os.fspath(path)!r} exists; choose another path, or pass overwrite=True")
+    read(content, os.fspath(path))
+    write_json(path, content)
+
+
 def _read_model(fields: FieldReader) -> MeasuredModel:
     name = fields.text("name")
     structure_sha256 = fields.text("structure_sha256")
     if re.fullmatch(r"[0-9a-f]{64}", structure_sha256) is None:
         fields.refuse("structure_sha256", structure_sha256, "64 hexadecimal digits in lower case")
-    model = MeasuredModel(name, structure_sha256, fields.text("granularity"))
+    granularity = fields.text("granularity")
+    shapes = fields.object("input_shapes")
+    model = MeasuredModel(name, structure_sha256, granularity, {name: shapes.wholes(name) for name in shapes.names()})
     fields.finish()
     return model
 
@@ -272,12 +279,18 @@ def _read_whole_model(fields: FieldReader) -> WholeModelTiming:
 
 def _read_layers(fields: FieldReader) -> tuple[LayerTiming, ...]:
     layers: dict[str, LayerTiming] = {}
+    taken: set[str] = set()
     for one in fields.objects("layers"):
-        layer = LayerTiming(one.text("id"), one.non_negative("latency_s"), one.non_negative("spread_s"))
+        layer = LayerTiming(
+            one.text("id"), one.texts("nodes"), one.non_negative("latency_s"), one.non_negative("spread_s")
+        )
         one.finish()
         if layer.id in layers:
             one.refuse("id", layer.id, "an id that no other layer has")
+        if not layer.nodes or len(set(layer.nodes)) < len(layer.nodes) or not taken.isdisjoint(layer.nodes):
+            one.refuse("nodes", list(layer.nodes), "one name or more, each in one place of one layer")
         layers[layer.id] = layer
+        taken.update(layer.nodes)
     return tuple(layers.values())
 
 

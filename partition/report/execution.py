@@ -56,7 +56,7 @@ def execution_view(
     for name, value in outputs.items():
         numeric = value.size > 0 and value.dtype.kind in "fiub"
         least, largest = (f"{np.min(value):.6g}", f"{np.max(value):.6g}") if numeric else ("", "")
-        table.add_row(name, str(value.dtype), str(list(value.shape)), least, largest)
+        table.add_row(Text(name), str(value.dtype), Text(str(list(value.shape))), least, largest)
     times = f"median of {len(seconds)} runs" if len(seconds) > 1 else "one run, the first"
     lines: list[RenderableType] = [
         Text(f"{plan.model.name}: {' -> '.join(part.file for part in plan.parts)} in this process, without the link"),
@@ -83,7 +83,7 @@ def timings_view(timings: Timings) -> "Group":
     slowest = sorted(timings.layers, key=lambda layer: -layer.latency_s)[:_SLOWEST_SHOWN]
     for layer in slowest:
         share = layer.latency_s / whole.latency_s
-        table.add_row(layer.id, f"{layer.latency_s * 1e3:.3f}", f"{share:.1%}", f"{layer.spread_s * 1e3:.3f}")
+        table.add_row(Text(layer.id), f"{layer.latency_s * 1e3:.3f}", f"{share:.1%}", f"{layer.spread_s * 1e3:.3f}")
     rest = timings.layers[_SLOWEST_SHOWN:] and len(timings.layers) - len(slowest)
     lines: list[RenderableType] = [Text(str(timings)), table]
     if rest:

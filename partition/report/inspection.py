@@ -67,18 +67,17 @@ def inspection_view(graph: LayerGraph) -> "Group":
     table.add_column("size", justify="right")
     table.add_column("cut")
     for name in graph.graph["inputs"]:
-        table.add_row(
-            "(input)", "", "", "", _tensor(tensors[name]), format_bytes(tensors[name].size_bytes), _mark(name, cuts)
-        )
+        size = format_bytes(tensors[name].size_bytes)
+        table.add_row("(input)", "", "", "", Text(_tensor(tensors[name])), size, _mark(name, cuts))
     for layer in layers:
         for row, name in enumerate(layer.outputs):
             first = row == 0
             table.add_row(
-                layer.id if first else "",
-                "+".join(layer.op_types) if first else "",
+                Text(layer.id if first else ""),
+                Text("+".join(layer.op_types) if first else ""),
                 f"{layer.flops / 1e6:,.1f}" if first else "",
                 format_bytes(layer.weight_bytes) if first and layer.weight_bytes else "",
-                _tensor(tensors[name]),
+                Text(_tensor(tensors[name])),
                 format_bytes(tensors[name].size_bytes),
                 _mark(name, cuts),
             )

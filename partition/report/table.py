@@ -40,7 +40,7 @@ def plan_view(plan: Plan) -> "Group":
         Text(f"link   {plan.link}"),
         Text(f"device {plan.device.name} ({plan.device.kind}), server {plan.server.name} ({plan.server.kind})"),
         _stage_table(plan),
-        Text("* estimate: weights and the peak of live activations"),
+        Text(_memory_note(plan)),
         _comparison_table(plan),
     ]
     if plan.assumptions:
@@ -74,11 +74,18 @@ def _headline(plan: Plan) -> str:
     return f"cut at {where}{visits}, {on_device} of {plan.model.n_layers} layers on the device, {total}"
 
 
+def _memory_note(plan: Plan) -> str:
+    alone = {one.name: one for one in plan.estimates}
+    device = format_bytes(alone["all on the device"].device_memory_bytes)
+    server = format_bytes(alone["all on the server"].server_memory_bytes)
+    return f"* estimate: weights and live activations; everything on the device takes {device}, on the server {server}"
+
+
 def _gain(plan: Plan) -> str:
     """Compare with the simple choices, where the plan is better than both."""
     simple = [one for one in plan.estimates if one.name.startswith("all on")]
     best = min(one.latency_s for one in simple)
-    if plan.objective != "latency" or plan.method == "given" or best <= plan.latency_s:
+    if plan.objective != "latency" or plan.chosen_by == "user" or best < 1.005 * plan.latency_s:
         return ""
     return f", {best / plan.latency_s:.2f} times faster than the better of all-device and all-server"
 
@@ -86,28 +93,38 @@ def _gain(plan: Plan) -> str:
 def _certainty(plan: Plan) -> str:
     unit = "J" if plan.objective == "energy" else "s"
     least = f"least {plan.objective}"
-    if plan.method == "given":
+    if plan.chosen_by == "user":
         if plan.optimal:
             return f"your own cut; it has the {least}, proven"
         optimum = next((one for one in plan.estimates if one.name == "the optimum"), None)
         if optimum is None:
             return "your own cut"
-        if optimum.objective_value > 0:
-            factor = plan.value / optimum.objective_value
-            return f"your own cut; {plan.objective} {factor:.2f} times that of the optimum, which is {_place(optimum)}"
-        return f"your own cut; the optimum is {_place(optimum)}"
+        times = f"{plan.value / optimum.objective_value:.2f} times" if optimum.objective_value > 0 else "above"
+        return f"your own cut; {plan.objective} {times} that of the optimum, which is {_place(plan, optimum)}"
     if plan.optimal:
         return f"{least}, proven optimal (method {plan.method})"
-    return f"{least} not proven (method {plan.method}): within {plan.gap:.2%} of the bound {plan.bound:.6g} {unit}"
+    bound = f"within {plan.relative_gap:.2%} of the bound {plan.bound:.6g} {unit}"
+    return f"{least} not proven (method {plan.method}): {bound}"
 
 
-def _place(estimate: Estimate) -> str:
-    return f"at {_names(estimate.cut)}" if estimate.cut else "all on the device"
+def _place(plan: Plan, estimate: Estimate) -> str:
+    """Say where a placement cuts, recognising the two simple ones by their legs."""
+    for simple in plan.estimates:
+        if simple.name.startswith("all on") and (simple.cut, simple.device_s) == (estimate.cut, estimate.device_s):
+            return simple.name
+    return f"at {_names(estimate.cut)}"
 
 
 def _names(names: tuple[str, ...], limit: int = 3) -> str:
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def _add_row(table: "Table", *cells: str, style: str | None = None) -> None:
+    """Add cells as they are: a name may hold brackets, which rich would take for markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(cell) for cell in cells), style=style)
 
 
 def _stage_table(plan: Plan) -> "Table":
@@ -122,7 +139,8 @@ def _stage_table(plan: Plan) -> "Table":
     for number, stage in enumerate(plan.stages):
         parts = [plan.parts[index] for index in stage.parts]
         weights, memory = (sum(getattr(part, size) for part in parts) for size in ("weight_bytes", "memory_bytes"))
-        table.add_row(
+        _add_row(
+            table,
             f"{number} {stage.machine}",
             ", ".join(part.file for part in parts) or "nothing",
             str(stage.n_layers),
@@ -135,8 +153,8 @@ def _stage_table(plan: Plan) -> "Table":
             message = plan.messages[number]
             names = _names(message.tensors) if message.tensors else "only the request"
             time = _ms(message.transfer_s + message.delay_s)
-            table.add_row(f"  {message.direction}", names, "", time, format_bytes(message.size_bytes))
-    table.add_row("total", "", str(plan.model.n_layers), _ms(plan.latency_s), style="bold")
+            _add_row(table, f"  {message.direction}", names, "", time, format_bytes(message.size_bytes))
+    _add_row(table, "total", "", str(plan.model.n_layers), _ms(plan.latency_s), style="bold")
     return table
 
 
@@ -164,5 +182,5 @@ def _comparison_table(plan: Plan) -> "Table":
         ]
         if energy:
             cells.append(f"{estimate.objective_value:.4g}")
-        table.add_row(*cells, style="bold" if estimate.name == "this plan" else None)
+        _add_row(table, *cells, style="bold" if estimate.name == "this plan" else None)
     return table

@@ -2,14 +2,16 @@
 
 import json
 
+import numpy as np
 import onnxruntime
 import pytest
 
 import graph_io
+from graph_io import deployed
 from graph_io.dataflow import node_bodies
 from tests.graph_io.hard_models import HARD_MODELS
 from tests.graph_io.running import inputs_of
-from tests.models import transformer_block
+from tests.models import model, node, relu_chain, transformer_block
 
 
 def profiled_kernels(proto, folder):
@@ -69,3 +71,93 @@ def test_hard_models(name, tmp_path):
     graph = graph_io.load_graph(HARD_MODELS[name]())
     # A layer whose work the runtime removes altogether (an identity) has no kernel.
     check(graph, tmp_path)
+
+
+def optimized(monkeypatch, *nodes):
+    """Have the runtime's optimised graph be these nodes."""
+    monkeypatch.setattr(deployed, "optimized_nodes", lambda model, *, level: list(nodes))
+
+
+def test_a_reorder_belongs_to_all_who_read_it(monkeypatch):
+    proto = model(
+        [
+            node("Tanh", "x", "t", "t"),
+            node("Sin", "t", "a", "a"),
+            node("Cos", "t", "b", "b"),
+            node("Abs", "t", "c", "c"),
+        ],
+        {"x": (1, 4)},
+        ["a", "b", "c"],
+    )
+    graph = graph_io.load_graph(proto, granularity="node")
+    optimized(
+        monkeypatch,
+        node("Tanh", "x", "t", "t"),
+        node("ReorderInput", "t", "blocked", "enter"),
+        node("Sin", "blocked", "a_blocked", "a_nchwc"),
+        node("ReorderOutput", "a_blocked", "a", "leave"),
+        node("Cos", "blocked", "b", "b"),
+        node("Abs", "t", "c", "c"),
+    )
+    assert graph_io.deployed_kernels(graph) == {
+        "t": ("t",),
+        "enter": ("a", "b"),
+        "a_nchwc": ("a",),
+        "leave": ("a",),
+        "b": ("b",),
+        "c": ("c",),
+    }
+
+
+def test_reorders_in_a_row_are_passed_over(monkeypatch):
+    graph = graph_io.load_graph(relu_chain(3), granularity="node")
+    optimized(
+        monkeypatch,
+        node("ReorderInput", "x", "x1", "r0"),
+        node("ReorderInput", "x1", "x2", "r1"),
+        node("Tanh", "x2", "t0_blocked", "t0_nchwc"),
+        node("ReorderOutput", "t0_blocked", "t0", "r2"),
+        node("ReorderInput", "t0", "t0_again", "r3"),
+        node("Tanh", "t0_again", "t1_blocked", "t1_nchwc"),
+        node("ReorderOutput", "t1_blocked", "t1", "r4"),
+        node("Tanh", "t1", "y_plain", "y_nchwc"),
+        node("ReorderInput", "y_plain", "y_blocked", "r5"),
+        node("ReorderOutput", "y_blocked", "y", "r6"),
+    )
+    assert graph_io.deployed_kernels(graph) == {
+        "r0": ("n0",),
+        "r1": ("n0",),
+        "t0_nchwc": ("n0",),
+        "r2": ("n0",),
+        "r3": ("n1",),
+        "t1_nchwc": ("n1",),
+        "r4": ("n1",),
+        "y_nchwc": ("n2",),
+        "r5": ("n2",),
+        "r6": ("n2",),
+    }
+
+
+def test_the_runtimes_own_reorder_for_two_convolutions():
+    weights = {name: np.random.default_rng(0).standard_normal((16, 16, 3, 3)).astype(np.float32) for name in ("v", "w")}
+    proto = model(
+        [
+            node("Tanh", "x", "t", "t"),
+            node("Conv", "t v", "a", "a", pads=[1, 1, 1, 1]),
+            node("Conv", "t w", "b", "b", pads=[1, 1, 1, 1]),
+        ],
+        {"x": (1, 16, 8, 8)},
+        ["a", "b"],
+        weights,
+    )
+    mapping = graph_io.deployed_kernels(graph_io.load_graph(proto))
+    if "ReorderInput" not in mapping:
+        pytest.skip("the runtime does not change layouts on this processor")
+    assert mapping["ReorderInput"] == ("a", "b")
+
+
+def test_a_node_without_a_name_is_refused(monkeypatch):
+    graph = graph_io.load_graph(relu_chain(2), granularity="node")
+    optimized(monkeypatch, node("Tanh", "x", "t0", "n0"), node("Tanh", "t0", "y"))
+    with pytest.raises(graph_io.ModelError, match=r"made a Tanh node without a name.* cannot be profiled"):
+        graph_io.deployed_kernels(graph)

@@ -14,12 +14,19 @@ def timings_of(graph, seconds, name="bench"):
     assert set(by_layer) == set(graph.nodes)
     return Timings(
         name=name,
-        model=MeasuredModel(graph.graph["name"], graph.graph["structure_sha256"], graph.graph["granularity"]),
+        model=MeasuredModel(
+            graph.graph["name"],
+            graph.graph["structure_sha256"],
+            graph.graph["granularity"],
+            dict(graph.graph["input_shapes"]),
+        ),
         hardware={},
         runtime=MeasuredRuntime("onnxruntime", "1.20.0", "CPUExecutionProvider", 1, "all"),
         date="2025-01-31T12:00:00+00:00",
         whole_model=WholeModelTiming(max(sum(by_layer.values()), 1e-9), 0.0, 30, 0.0),
-        layers=tuple(LayerTiming(layer, float(time), 0.0) for layer, time in by_layer.items()),
+        layers=tuple(
+            LayerTiming(layer, graph.nodes[layer]["layer"].nodes, float(time), 0.0) for layer, time in by_layer.items()
+        ),
     )
 
 

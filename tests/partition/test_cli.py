@@ -1,5 +1,6 @@
 """The command line as a process: what each command prints, what it refuses in one line, and what Ctrl-C leaves."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,9 +13,10 @@ import onnx
 import pytest
 
 import partition
+from partition import cli
 from partition.files import write_json
-from tests.models import relu_chain
-from tests.partition.conftest import command_environment, entries
+from tests.models import model, node, relu_chain, value
+from tests.partition.conftest import Finished, command_environment, entries
 from tests.partition.costs import machine
 from tests.scale import scaled
 
@@ -129,7 +131,7 @@ def test_split_takes_every_option(command, small_files, tmp_path):
         "--method": "min-cut",
     }
     arguments = [text for option in options.items() for text in option]
-    nodes = [onnx.helper.make_node("Tanh", ["x"], ["t"]), onnx.helper.make_node("Relu", ["t"], ["y"])]
+    nodes = [node("Tanh", "x", "t"), node("Relu", "t", "y")]
     graph = onnx.load(small_files / "open.onnx")
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
@@ -138,7 +140,8 @@ def test_split_takes_every_option(command, small_files, tmp_path):
     link = content["link"]
     assert (link["uplink_bits_per_s"], link["downlink_bits_per_s"], link["rtt_s"]) == (16e6, 5e6, 0.003)
     assert (content["device"]["name"], content["server"]["name"]) == ("round", "gpu-server")
-    assert (content["objective"], content["output_on"], content["method"]) == ("energy", "server", "given")
+    assert (content["objective"], content["output_on"], content["method"]) == ("energy", "server", "min-cut")
+    assert content["chosen_by"] == "user"
     assert content["model"]["dims"] == {"seq": 6}
     assert content["model"]["granularity"] == "node"
     assert content["encoded_inputs"] == {"x": 1000}
@@ -193,6 +196,84 @@ def test_profile_and_plan_with_it(command, small_files, tmp_path):
     assert entries(tmp_path) == ["t.json", "wide.onnx"]
 
 
+# Names that rich would take for markup, for emoji, or for an error in the markup.
+ODD_INPUT, ODD_TENSOR, ODD_OUTPUT, ODD_NODE = "a[red]", "x[/b]", "y[bold]:smile:", "n[/]"
+
+
+def write_odd(path):
+    nodes = [node("Tanh", ODD_INPUT, ODD_TENSOR, ODD_NODE), node("Tanh", ODD_TENSOR, ODD_OUTPUT, "m[red]")]
+    onnx.save(model(nodes, {ODD_INPUT: (256, 1024)}, [value(ODD_OUTPUT, [256, 1024])]), path)
+
+
+def test_names_are_no_markup(command, tmp_path):
+    write_odd(tmp_path / "m[red].onnx")
+    cut = ["--cut", ODD_TENSOR, "-o", "o[bold]", "--verify"]
+    for arguments, shown in (
+        (["inspect", "m[red].onnx"], [ODD_INPUT, ODD_TENSOR, ODD_OUTPUT, ODD_NODE, "m[red]: 2 layers"]),
+        (["split", "m[red].onnx", "-b", "wifi", *cut], [ODD_TENSOR, "o[bold]/part-0.device.onnx", "o[bold]/plan.json"]),
+        (["run", "o[bold]"], [ODD_OUTPUT, "m[red]: part-0.device.onnx"]),
+        (["profile", "m[red].onnx", "--threads", "1", "-o", "t[red].json"], [ODD_NODE, "m[red]", "written: t[red]."]),
+        (["run", "o[/b]"], ["o[/b]/plan.json"]),
+    ):
+        done = command(*arguments)
+        assert (done.code, done.err) == (0, "") or arguments[-1] == "o[/b]", done.err
+        for text in shown:
+            assert text in done.out + done.err, (arguments, text)
+
+
+def on_a_terminal(folder, *arguments):
+    """Run a command whose stderr is a terminal; return its exit code and what it drew there."""
+    pty = pytest.importorskip("pty")
+    ours_end, its_end = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "partition", *map(str, arguments)],
+        cwd=folder,
+        env=command_environment(TERM="xterm", COLUMNS="120"),
+        stdout=subprocess.DEVNULL,
+        stderr=its_end,
+    ) as process:
+        os.close(its_end)
+        drawn = b""
+        with contextlib.suppress(OSError):  # what a terminal says whose other end is closed
+            while block := os.read(ours_end, 1 << 16):
+                drawn += block
+        os.close(ours_end)
+    return process.returncode, drawn.decode("utf-8")
+
+
+def test_steps_are_shown_on_a_terminal(tmp_path):
+    write_odd(tmp_path / "m[red].onnx")
+    for arguments, named in (
+        (["inspect", "m[red].onnx"], ["1/1 loading m[red].onnx"]),
+        (
+            ["split", "m[red].onnx", "-b", "wifi", "--cut", ODD_TENSOR, "-o", "o[/b]", "--verify"],
+            ["1/3 loading and planning m[red].onnx", "2/3 writing o[/b]", "3/3 running parts and whole model"],
+        ),
+        (["run", "o[/b]", "--runs", "3"], ["1/2 opening o[/b]", "2/2 running"]),
+        (["run", "o[/b]", "--verify"], ["1/3 opening o[/b]", "2/3 running", "3/3 running the whole model"]),
+        (["profile", "m[red].onnx", "--threads", "1"], ["1/1 measuring m[red].onnx"]),
+    ):
+        code, drawn = on_a_terminal(tmp_path, *arguments)
+        assert code == 0, drawn
+        assert "0:00:0" in drawn
+        for text in named:
+            assert text in drawn, drawn
+
+
+def test_steps_count_what_is_done():
+    from rich.progress import Progress
+
+    from partition.terminal import Steps
+
+    with Progress(disable=True) as bar:
+        (step, task) = (Steps(bar, 2), bar.tasks[0])
+        step.start("first")
+        assert (task.completed, task.total, task.description) == (0, 2, "1/2 first")
+        step.start("second")
+        step.share(0.25)
+        assert (task.completed, task.total, task.description) == (1.25, 2, "2/2 second")
+
+
 @pytest.mark.skipif(scaled(0, 1) == 0, reason="cuts a model of 250 MB; in the full run")
 def test_demo(command, tmp_path):
     content = check_json(command("demo", "-o", "kept", "--json"))
@@ -205,7 +286,7 @@ def test_demo(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "named"),
+    ("file", "named"),
     [
         ("text.onnx", "text.onnx' is not an ONNX file"),
         ("short.onnx", "short.onnx' is not an ONNX file, or it is cut short"),
@@ -217,11 +298,11 @@ def test_demo(command, tmp_path):
         ("open.onnx", "unknown dimension 'seq'; pass dims={'seq': 128} or --dim seq=128"),
     ],
 )
-def test_models_that_cannot_be_used(command, small_files, tmp_path, model, named):
-    check_refused(command("split", model, "-b", "wifi", "-o", tmp_path / "out", cwd=small_files), named)
-    if model in ("missing.onnx", "unheard.onnx", "open.onnx"):
-        check_refused(command("inspect", model, cwd=small_files), named)
-        check_refused(command("profile", model, "-o", tmp_path / "t.json", cwd=small_files), named)
+def test_models_that_cannot_be_used(command, small_files, tmp_path, file, named):
+    check_refused(command("split", file, "-b", "wifi", "-o", tmp_path / "out", cwd=small_files), named)
+    if file in ("missing.onnx", "unheard.onnx", "open.onnx"):
+        check_refused(command("inspect", file, cwd=small_files), named)
+        check_refused(command("profile", file, "-o", tmp_path / "t.json", cwd=small_files), named)
     assert entries(tmp_path) == []
 
 
@@ -257,6 +338,9 @@ def test_models_that_cannot_be_used(command, small_files, tmp_path, model, named
         (["-b", "wifi", "--input-bytes", "x"], "--input-bytes got 'x'; write it as NAME=VALUE"),
         (["-b", "wifi", "--input-bytes", "z=5kB"], "'z' is not an input of the model"),
         (["-b", "wifi", "--input-bytes", "x=5KB"], "ambiguous unit 'KB'"),
+        (["-b", "wifi", "--dim", "seq=4", "--dim", "seq=8"], "--dim gives 'seq' more than once"),
+        (["-b", "wifi", "--input-bytes", "x=1kB", "--input-bytes", "x=1kB"], "--input-bytes gives 'x' more than once"),
+        (["-b", "wifi", "--input-bytes", "x=3B", "--cut", "x", "--verify"], "input 'x' was priced as 3 encoded bytes"),
         (["-b", "wifi", "--colour"], "No such option: --colour"),
         (["-b", "wifi", "another"], "another"),
         (["-b"], "-b"),
@@ -280,7 +364,16 @@ def test_options_that_cannot_be_used(command, small_files, tmp_path, options, na
         (["run", "nowhere", "--runs", "many"], "--runs"),
         (["profile", CHAIN, "--threads", "0"], "threads is 0"),
         (["profile", CHAIN, "--threads", "many"], "--threads"),
-        (["profile", CHAIN, "-o", "no/such/t.json"], "no/such/t.json"),
+        (
+            ["profile", "missing.onnx", "-o", "no/such/t.json"],
+            "timings file 'no/such/t.json' cannot be written: No such",
+        ),
+        (["profile", "missing.onnx", "-o", f"{CHAIN}/t.json"], f"'{CHAIN}/t.json' cannot be written: Not a directory"),
+        (["profile", "missing.onnx", "-o", "x" * 300], "cannot be written: File name too long"),
+        (["profile", "missing.onnx", "-o", ".", "--force"], "timings file '.' is a folder; give the path of a file"),
+        (["profile", "missing.onnx", "--name", " "], "--name is ' '; give a name"),
+        (["run", "missing", "--output", "no/such/y.npz"], "output file 'no/such/y.npz' cannot be written: No such"),
+        (["run", "missing", "--output", ".", "--force"], "output file '.' is a folder"),
     ],
 )
 def test_command_lines_that_cannot_be_used(command, tmp_path, arguments, named):
@@ -351,6 +444,108 @@ def test_plans_and_inputs_that_cannot_be_run(command, small_files, tmp_path):
     assert entries(tmp_path) == before
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_outputs_into_a_read_only_folder(command, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    for arguments in (["profile", "missing.onnx", "-o"], ["run", "missing", "--output"]):
+        check_refused(command(*arguments, "locked/new"), "'locked/new' cannot be written: Permission denied")
+
+
+def test_an_input_that_nothing_reads_needs_no_file(command, tmp_path):
+    inputs = {"x": (1, 4), "unused": (2, 3)}
+    onnx.save(model([node("Tanh", "x", "y")], inputs, [value("y", [1, 4])]), tmp_path / "unused.onnx")
+    assert command("split", "unused.onnx", "-b", "wifi", "-o", "out").code == 0
+    content = check_json(command("run", "out", "--verify", "--json"))
+    assert content["verification"]["ok"] is True
+
+
+def test_a_model_that_has_moved(command, small_files, tmp_path):
+    onnx.save(relu_chain(), tmp_path / "here.onnx")
+    assert command("split", "here.onnx", "-b", "wifi", "-o", "out").code == 0
+    (tmp_path / "here.onnx").rename(tmp_path / "there.onnx")
+    assert command("run", "out").code == 0
+    check_refused(command("run", "out", "--verify"), "here.onnx", "--model")
+    assert command("run", "out", "--verify", "--model", "there.onnx").code == 0
+
+
+# --- what the system refuses -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("arguments", [["--version"], ["inspect", CHAIN], ["inspect", CHAIN, "--json"]])
+def test_an_output_that_is_full(small_files, arguments):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "partition", *arguments],
+            cwd=small_files,
+            env=command_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=60,
+        )
+    check_refused(Finished(done.returncode, "", done.stderr), "No space left on device; check that standard output")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on files there")
+def test_no_room_for_temporary_files(small_files, tmp_path):
+    """A process that may write no byte into a file finds no folder for temporary ones."""
+    code = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); from partition.cli import main; main()"
+    for arguments in (["profile", CHAIN], ["profile", CHAIN, "-o", "t.json"], ["demo"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=small_files,
+            env=command_environment(TMPDIR=str(tmp_path)),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+        )
+        assert done.stdout == "" or arguments == ["demo"]
+        check_refused(Finished(done.returncode, "", done.stderr), "No usable temporary directory found")
+    assert ours(tmp_path) == []
+    assert "t.json" not in entries(small_files)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(28, "No space left on device", "a/b"), 2, "error: 'a/b': No space left on device; check that"),
+        (KeyboardInterrupt(), 130, "error: interrupted"),
+        (BrokenPipeError(32, "Broken pipe"), 1, ""),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_gets_past_every_command(monkeypatch, capsys, error, code, said):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(cli, "_run_command", fail)
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    assert leaving.value.code == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert (err == "") if not said else (said in err and err.count("\n") == 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_goes_away_ends_it_in_silence(small_files, options):
+    ours_end, its_end = os.pipe()
+    os.close(ours_end)
+    with os.fdopen(its_end, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "partition", "inspect", CHAIN, *options],
+            cwd=small_files,
+            env=command_environment(),
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 
@@ -382,10 +577,10 @@ def ours(temporary):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
 def test_ctrl_c_while_writing_leaves_no_folder(light_file, tmp_path):
-    model, work, temporary = light_file("densenet121"), tmp_path / "work", tmp_path / "temporary"
+    file, work, temporary = light_file("densenet121"), tmp_path / "work", tmp_path / "temporary"
     work.mkdir()
     temporary.mkdir()
-    code, out, err = interrupt(["split", model, "-b", "wifi", "-o", "out"], work, lambda: entries(work), temporary)
+    code, out, err = interrupt(["split", file, "-b", "wifi", "-o", "out"], work, lambda: entries(work), temporary)
     assert (code, out, err) == (130, "", "dnn-partition: error: interrupted\n")
     assert entries(work) == []
     assert ours(temporary) == []
@@ -393,7 +588,7 @@ def test_ctrl_c_while_writing_leaves_no_folder(light_file, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
 def test_ctrl_c_while_measuring_leaves_nothing(light_file, tmp_path):
-    model, work, temporary = light_file("resnet50"), tmp_path / "work", tmp_path / "temporary"
+    file, work, temporary = light_file("resnet50"), tmp_path / "work", tmp_path / "temporary"
     work.mkdir()
     temporary.mkdir()
     started = []
@@ -404,7 +599,7 @@ def test_ctrl_c_while_measuring_leaves_nothing(light_file, tmp_path):
             started.append(time.monotonic())
         return bool(started) and time.monotonic() - started[0] > 0.5
 
-    code, out, err = interrupt(["profile", model, "--threads", "1", "-o", "t.json"], work, measuring, temporary)
+    code, out, err = interrupt(["profile", file, "--threads", "1", "-o", "t.json"], work, measuring, temporary)
     assert (code, out, err) == (130, "", "dnn-partition: error: interrupted\n")
     assert entries(work) == []
     assert ours(temporary) == []

@@ -1,5 +1,6 @@
 """A plan's folder appears whole or not at all, and takes the place of an earlier plan only."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -104,6 +105,48 @@ def test_overwrite_refuses_a_folder_inside_that_is_named_like_a_part(plan, tmp_p
         plan.save(tmp_path / "out", overwrite=True)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"plan": "of my holidays"}',
+        '{"format": "other", "parts": []}',
+        '{"format": "dnn-partition/plan"}',
+        "[]",
+        "mine",
+    ],
+)
+def test_overwrite_refuses_another_file_called_plan_json(plan, content, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "plan.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"holds 'plan\.json', which no plan wrote, so it is not replaced"):
+        plan.save(tmp_path / "out", overwrite=True)
+    assert contents(tmp_path / "out") == {"plan.json": content.encode()}
+
+
+def test_overwrite_refuses_a_model_that_the_plan_does_not_name(plan, other, tmp_path):
+    plan.save(tmp_path / "out")
+    (tmp_path / "out" / "part-9.device.onnx").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match=r"holds 'part-9\.device\.onnx', which no plan wrote"):
+        other.save(tmp_path / "out", overwrite=True)
+
+
+def test_what_comes_up_while_writing_is_not_replaced(plan, tmp_path, monkeypatch):
+    opened = onnxruntime.InferenceSession
+
+    def open_and_come_up(*arguments, **more):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / "mine.txt").touch()
+        return opened(*arguments, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_and_come_up)
+    for overwrite, named in ((False, "exists"), (True, "holds 'mine.txt'")):
+        with pytest.raises(InputError, match=named):
+            plan.save(tmp_path / "out", overwrite=overwrite)
+        assert entries(tmp_path) == ["out"]
+        (tmp_path / "out" / "mine.txt").unlink()
+        (tmp_path / "out").rmdir()
+
+
 @pytest.mark.parametrize("kind", ["file", "link", "dangling"])
 def test_overwrite_refuses_what_is_no_folder(plan, other, kind, tmp_path):
     target = tmp_path / "out"
@@ -154,6 +197,10 @@ class Failing:
         self.left -= 1
         return self.function(*arguments, **more)
 
+    def bound(self):
+        """Return a function, which a class turns into a method."""
+        return lambda *arguments, **more: self(*arguments, **more)
+
 
 ERRORS = (OSError(28, "No space left on device"), RuntimeError("the runtime gave up"), KeyboardInterrupt())
 
@@ -171,8 +218,7 @@ def test_a_failure_while_writing_leaves_nothing_behind(plan, other, step, error,
         monkeypatch.setattr(onnxruntime, "InferenceSession", Failing(onnxruntime.InferenceSession, error, after))
     else:
         write = Path.write_bytes
-        failing = Failing(write, error, after)
-        monkeypatch.setattr(Path, "write_bytes", lambda self, content: failing(self, content))
+        monkeypatch.setattr(Path, "write_bytes", Failing(write, error, after).bound())
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else (InputError, RuntimeError)
     with pytest.raises(expected):
         plan.save(target, overwrite=True)
@@ -187,6 +233,49 @@ def test_a_part_that_the_runtime_refuses_is_named(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(onnxruntime, "InferenceSession", Failing(None, RuntimeError("bad\nworse"), 0))
     with pytest.raises(InputError, match=r"^part-0\.device\.onnx cannot be opened by onnxruntime.*nothing was written"):
         plan.save(tmp_path / "out")
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("after", range(4))
+def test_a_failure_while_making_folders_leaves_nothing_behind(
+    plan, other, error, earlier, after, tmp_path, monkeypatch
+):
+    """Also where the interrupt comes just after a folder was made."""
+    target = tmp_path / "deep" / "out"
+    if earlier:
+        other.save(target)
+    before = contents(target) if earlier else None
+    make, calls = Path.mkdir, []
+
+    def make_and_fail(self, *arguments, **more):
+        made = make(self, *arguments, **more)
+        calls.append(self)
+        if len(calls) == after + 1:
+            raise error
+        return made
+
+    monkeypatch.setattr(Path, "mkdir", make_and_fail)
+    with contextlib.suppress(InputError, RuntimeError, KeyboardInterrupt):
+        plan.save(target, overwrite=True)
+    monkeypatch.undo()
+    if earlier:
+        assert entries(tmp_path / "deep") == ["out"]
+        assert contents(target) == before or len(calls) <= after
+    else:
+        assert entries(tmp_path) in ([], ["deep"])
+        assert entries(tmp_path) == [] or entries(tmp_path / "deep") == ["out"]
+
+
+def test_an_earlier_plan_that_cannot_be_put_back_is_kept_and_named(plan, other, tmp_path, monkeypatch):
+    other.save(tmp_path / "out")
+    before = contents(tmp_path / "out")
+    monkeypatch.setattr(Path, "rename", Failing(Path.rename, OSError(5, "Input/output error"), 1).bound())
+    with pytest.raises(InputError, match=r"its earlier plan is now at '.*', move it back") as caught:
+        plan.save(tmp_path / "out", overwrite=True)
+    monkeypatch.undo()
+    kept = Path(str(caught.value).split("'")[3])
+    assert contents(kept) == before
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()], ids=["OSError", "Ctrl-C"])

@@ -45,7 +45,7 @@ def test_every_field_comes_back(saved):
     assert loaded.source == saved.source
     assert str(loaded) == str(saved)
     assert repr(loaded) == repr(saved)
-    assert (loaded.latency_s, loaded.cut, loaded.gap) == (saved.latency_s, saved.cut, saved.gap)
+    assert (loaded.latency_s, loaded.cut, loaded.relative_gap) == (saved.latency_s, saved.cut, saved.relative_gap)
     assert loaded.layers_on_device == saved.layers_on_device
 
 
@@ -124,15 +124,15 @@ def change(folder, path, new):
         ("stages.0.parts", [0, 0], "once each, in order"),
         ("stages.0.parts", [-1], r"the field 'stages\[0\].parts'"),
         ("stages.0.compute_s", -1.0, r"the field 'stages\[0\].compute_s'"),
-        ("messages", [], "the field 'messages' is 0, expected 2 messages"),
+        ("messages", [], r"the field 'messages' is \[\], expected one message between each two stages"),
         ("messages.0.direction", "sideways", r"'messages\[0\].direction' is 'sideways'"),
-        ("estimates", [], "at least the estimate of the plan itself"),
+        ("estimates", [], r"the field 'estimates' is \[\], expected 'this plan' first"),
         ("estimates.0.uplink_bytes", 1.5, r"'estimates\[0\].uplink_bytes' is 1.5"),
         ("encoded_inputs", {"x": -1}, "'encoded_inputs.x' is -1"),
         ("model.dims", {"seq": "7"}, "'model.dims.seq' is '7'"),
         ("parts.0.sha256", None, r"'parts\[0\].sha256' is None"),
-        ("parts.0.file", "../part-0.device.onnx", "is a path; parts lie in the plan's folder"),
-        ("parts.0.file", "/etc/hostname", "is a path; parts lie in the plan's folder"),
+        ("parts.0.file", "../part-0.device.onnx", "is a path; parts lie in the plan's own folder"),
+        ("parts.0.file", "/etc/hostname", "is a path; parts lie in the plan's own folder"),
         ("parts.0.file", "..", r"part '\.\.' is a path|cannot be read"),
         ("parts.0.file", "sub/part.onnx", "is a path"),
         ("parts.0.file", "part-9.device.onnx", "part-9.device.onnx' cannot be read"),
@@ -233,8 +233,23 @@ def test_a_part_of_another_plan(folder, tmp_path):
         load_plan(folder).session()
 
 
+def test_a_folder_that_came_to_hold_another_model(folder, tmp_path):
+    """The older plan object still points there, and must not take the other model's parts for its own."""
+    older = load_plan(folder)
+    newer = partition(relu_chain(4), "wifi", cut=["t2"]).save(folder, overwrite=True)
+    assert [part.file for part in older.parts] == [part.file for part in newer.parts]
+    named = r"part '.*part-0\.device\.onnx' is not the file that was saved with this plan"
+    for use in (older.session, lambda: older.verify(relu_chain(4)), lambda: older.save(tmp_path / "other")):
+        with pytest.raises(InputError, match=named):
+            use()
+    with pytest.raises(InputError, match=named):
+        older.save(folder, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert load_plan(folder).to_json() == newer.to_json()
+
+
 def test_outputs_that_no_part_puts_out(folder):
-    change(folder, "model.outputs", ["y", "nowhere"])
+    change(folder, "model.outputs.0.name", "nowhere")
     with pytest.raises(InputError, match="output 'nowhere' of the model comes out of no part"):
         load_plan(folder).session()
 
@@ -243,7 +258,7 @@ def test_verifying_against_the_wrong_model(folder, tmp_path):
     import onnx
 
     plan = load_plan(folder)
-    with pytest.raises(InputError, match="does not know where its model lies; pass the path"):
+    with pytest.raises(InputError, match=r"was made from a model in memory; pass the whole model \(--model FILE\)"):
         plan.verify()
     onnx.save(relu_chain(4), tmp_path / "right.onnx")
     onnx.save(relu_chain(5), tmp_path / "wrong.onnx")

@@ -199,7 +199,7 @@ def test_random_models_in_the_stages_of_random_timings(seed, tmp_path):
     plan.save(tmp_path / "out")
     feeds = {
         name: generator.standard_normal(graph.graph["tensors"][name].shape).astype(np.float32)
-        for name in plan.model.inputs
+        for name in plan.model.input_names
     }
     with load_plan(tmp_path / "out").session(threads=1) as opened:
         outputs = opened.run(feeds)

@@ -1,6 +1,7 @@
 """Timings files: strict reading, the round trip, and whether they fit a model. Also JSON files in general."""
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -19,7 +20,12 @@ def timings_object():
         "format": "dnn-partition/timings",
         "version": 1,
         "name": "bench",
-        "model": {"name": "tiny", "structure_sha256": SHA, "granularity": "layer"},
+        "model": {
+            "name": "tiny",
+            "structure_sha256": SHA,
+            "granularity": "layer",
+            "input_shapes": {"x": [1, 4], "scale": []},
+        },
         "hardware": {"processor": "some", "cores": 4, "clock_hz": 2.5e9, "laptop": True, "note": None},
         "runtime": {
             "name": "onnxruntime",
@@ -31,9 +37,9 @@ def timings_object():
         "date": "2025-01-31T12:00:00+00:00",
         "whole_model": {"latency_s": 0.01, "spread_s": 0.001, "runs": 30, "cpu_s": 0.0099},
         "layers": [
-            {"id": "a", "latency_s": 0.004, "spread_s": 0.0},
-            {"id": "b", "latency_s": 0.006, "spread_s": 0.0001},
-            {"id": "c", "latency_s": 0, "spread_s": 0},
+            {"id": "a", "nodes": ["conv", "relu"], "latency_s": 0.004, "spread_s": 0.0},
+            {"id": "b", "nodes": ["gemm"], "latency_s": 0.006, "spread_s": 0.0001},
+            {"id": "c", "nodes": ["identity"], "latency_s": 0, "spread_s": 0},
         ],
         "shared_kernels": [{"kernel": "fused", "layers": ["a", "b"]}],
         "notes": ["measured on a quiet machine"],
@@ -66,14 +72,18 @@ def test_round_trip(tmp_path):
 
 @given(
     st.dictionaries(
-        st.text(min_size=1).filter(str.strip), st.floats(min_value=0, allow_nan=False, allow_infinity=False), max_size=5
-    )
+        st.text(min_size=1).filter(str.strip), st.floats(min_value=0, max_value=1e300, allow_nan=False), min_size=1
+    ).filter(lambda latencies: sum(latencies.values()) > 0)
 )
 def test_round_trip_of_any_layers(latencies):
     obj = timings_object() | {"shared_kernels": []}
-    obj["layers"] = [{"id": name, "latency_s": value, "spread_s": 0.0} for name, value in latencies.items()]
+    obj["layers"] = [
+        {"id": name, "nodes": [name], "latency_s": value, "spread_s": 0.0} for name, value in latencies.items()
+    ]
+    obj["whole_model"]["latency_s"] = sum(latencies.values())
     timings = Timings.from_json(json.loads(json.dumps(obj)), "t.json")
-    assert timings.latencies_for(SHA, "layer", latencies) == latencies
+    assert {layer.id: layer.latency_s for layer in timings.layers} == latencies
+    assert timings.to_json() == obj
 
 
 def test_repr_and_text():
@@ -85,8 +95,9 @@ def test_repr_and_text():
 
 def test_fields():
     timings = Timings.from_json(timings_object(), "t.json")
-    assert timings.layers[1] == LayerTiming("b", 0.006, 0.0001)
+    assert timings.layers[1] == LayerTiming("b", ("gemm",), 0.006, 0.0001)
     assert timings.whole_model.runs == 30
+    assert timings.model.input_shapes == {"x": (1, 4), "scale": ()}
     assert timings.shared_kernels[0].layers == ("a", "b")
 
 
@@ -102,6 +113,9 @@ def test_fields():
         ("model.granularity", ..., "the field 'model.granularity' is missing"),
         ("model.structure_sha256", "ABC", "the field 'model.structure_sha256' is 'ABC', expected 64"),
         ("model.colour", 1, "unknown field 'model.colour'"),
+        ("model.input_shapes", ..., "the field 'model.input_shapes' is missing"),
+        ("model.input_shapes", [[1, 4]], "the field 'model.input_shapes' is a JSON list"),
+        ("model.input_shapes.x", [1, "seq"], "the field 'model.input_shapes.x' is .* expected a list of whole numbers"),
         ("hardware", None, "the field 'hardware' is None"),
         ("hardware.cores", [4], "the field 'hardware.cores'"),
         ("hardware.clock_hz", float("inf"), "the field 'hardware.clock_hz' is inf"),
@@ -123,6 +137,10 @@ def test_fields():
         ("layers.0.latency_s", "1", r"the field 'layers\[0\].latency_s' is '1'"),
         ("layers.0.latency_s", 10**400, r"the field 'layers\[0\].latency_s' is 'a number that is too large'"),
         ("layers.1.id", "a", r"the field 'layers\[1\].id' is 'a', expected an id that no other layer has"),
+        ("layers.0.nodes", ..., r"the field 'layers\[0\].nodes' is missing"),
+        ("layers.0.nodes", [], r"the field 'layers\[0\].nodes' is \[\], expected one name or more"),
+        ("layers.0.nodes", ["conv", "conv"], r"the field 'layers\[0\].nodes' is"),
+        ("layers.1.nodes", ["relu"], r"the field 'layers\[1\].nodes' is \['relu'\]"),
         ("layers.0.colour", 1, r"unknown field 'layers\[0\].colour'"),
         ("shared_kernels.0.layers", ["a", "z"], r"the field 'shared_kernels\[0\].layers' is \['a', 'z'\]"),
         ("shared_kernels.0.layers", [], r"the field 'shared_kernels\[0\].layers'"),
@@ -138,27 +156,33 @@ def test_refused_with_the_name_of_file_and_field(path, value, named):
     assert str(caught.value).startswith("timings file 't.json'")
 
 
-def test_latencies_for():
-    timings = Timings.from_json(timings_object(), "t.json")
-    assert timings.latencies_for(SHA, "layer", iter(["c", "a"])) == {"c": 0.0, "a": 0.004}
-    assert list(timings.latencies_for(SHA, "layer", ["b", "a"])) == ["b", "a"]
+def test_layers_that_do_not_add_up_to_the_whole_are_refused():
+    assert Timings.from_json(changed("whole_model.latency_s", 0.01 * (1 + 1e-7)), "t.json")
+    assert Timings.from_json(changed("layers.2.latency_s", 1e-9), "t.json")
+    with pytest.raises(InputError, match=r"'whole_model.latency_s' is 0.01, expected the sum of .* 0\.01\d+"):
+        Timings.from_json(changed("layers.0.latency_s", 0.0040001), "t.json")
+    with pytest.raises(InputError, match=r"'whole_model.latency_s' is 0.01, expected the sum of .* latencies, 0,"):
+        Timings.from_json(timings_object() | {"layers": [], "shared_kernels": []}, "t.json")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        (("f" * 64, "layer", ["a"]), "are of another model: its structure is 0123456789ab.*ffffffffffff"),
-        ((SHA, "node", ["a"]), "have the granularity 'layer', asked for is 'node'"),
-        ((SHA, "layer", ["a", "x"]), "lack the layer 'x';"),
-        ((SHA, "layer", ["a", "x", "y"]), "lack the layer 'x' and 1 more;"),
-    ],
-)
-def test_latencies_that_do_not_fit_are_refused(arguments, problem):
+def test_save(tmp_path):
     timings = Timings.from_json(timings_object(), "t.json")
-    with pytest.raises(InputError, match=problem) as caught:
-        timings.latencies_for(*arguments)
-    assert "the timings of 'tiny' on 'bench'" in str(caught.value)
-    assert "dnn-partition profile MODEL -o timings.json" in str(caught.value)
+    path = tmp_path / "t.json"
+    timings.save(path)
+    assert load_timings(path) == timings
+    renamed = dataclasses.replace(timings, name="other")
+    with pytest.raises(InputError, match=r"timings file '.*t\.json' exists; .* overwrite=True"):
+        renamed.save(path)
+    assert load_timings(path) == timings
+    renamed.save(str(path), overwrite=True)
+    assert load_timings(path) == renamed
+
+
+def test_save_writes_nothing_that_could_not_be_read(tmp_path):
+    timings = dataclasses.replace(Timings.from_json(timings_object(), "t.json"), name=" ")
+    with pytest.raises(InputError, match="the field 'name' is ' '"):
+        timings.save(tmp_path / "t.json")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""Constants as they are stored: a quantised weight counts with its own bytes, not with those of its float value."""
+
+from collections.abc import Mapping
+
+from graph_io.dataflow import Dataflow
+from graph_io.dtypes import size_bytes
+from graph_io.shapes import ShapeAndType
+
+# They hold the same values in another form, so what is stored and read is what lies behind them.
+_REPACKING = frozenset(
+    {"Cast", "DequantizeLinear", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+)
+
+
+def stored_constants(flow: Dataflow, name: str) -> tuple[str, ...]:
+    """Return the constants that stand behind one: itself, or what it was dequantised or reshaped from."""
+    maker = flow.constant_producer.get(name)
+    if maker is None or maker.op_type not in _REPACKING:
+        return (name,)
+    behind = (source for read in maker.input if read for source in stored_constants(flow, read))
+    return tuple(dict.fromkeys(behind))
+
+
+def constant_bytes(flow: Dataflow, shapes: Mapping[str, ShapeAndType]) -> dict[str, int]:
+    """Return the size of every stored constant that some node reads.
+
+    A computed constant whose shape no rule knows counts as 0: the runtime folds it, and what it is made from is counted
+    where that is read.
+    """
+    read = dict.fromkeys(name for names in flow.constants_read for name in names)
+    stored = dict.fromkeys(source for name in read for source in stored_constants(flow, name))
+    return {name: size_bytes(*shapes[name]) if name in shapes else 0 for name in stored}

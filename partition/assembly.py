@@ -1,0 +1,187 @@
+"""From a solved problem to the plan that a user sees: legs, parts, stages, comparisons, assumptions."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import graph_io
+import solvers
+from graph_io import LayerGraph, Tensor, part_interfaces
+from partition.latency.machines import Machine
+from partition.latency.timings import Timings
+from partition.links import Link
+from partition.memory import part_memory_bytes, part_weight_bytes
+from partition.plan import Estimate, MachineInfo, ModelInfo, Plan, PlanPart, PlanStage, TensorInfo
+from partition.problem import MAX_SERVER_VISITS, Bridge, IntArray, Objective, OutputOn, Schedule, schedule
+from solvers.solution import PROOF_TOLERANCE
+
+
+def assemble_plan(
+    graph: LayerGraph,
+    bridge: Bridge,
+    solution: solvers.Solution,
+    *,
+    placement: IntArray,
+    named_cut: frozenset[str] | None,
+    objective: Objective,
+    output_on: OutputOn,
+    link: Link,
+    machines: Mapping[str, Machine | Timings],
+    encoded_inputs: dict[str, int],
+    notes: tuple[str, ...],
+) -> Plan:
+    """Put a placement into the form of a plan and compare it with the simple ones.
+
+    Parameters
+    ----------
+    graph, bridge, solution
+        The annotated graph, the problem made from it, and its solution.
+    placement : (n_layers,) int64
+        The solution's, or the user's.
+    named_cut : frozenset of str or None
+        The tensors at which the user cuts; None if the solver chose.
+    objective, output_on, link, machines, encoded_inputs
+        As given to `partition`, parsed.
+    notes : tuple of str
+        What pricing the layers took for granted.
+    """
+    chosen = schedule(bridge, placement)
+    compared = []
+    if named_cut is not None:
+        compared.append(_estimate("the optimum", graph, bridge, schedule(bridge, solution.placement)))
+    simple = {"all on the device": frozenset(bridge.layers), "all on the server": frozenset[str]()}
+    for name, head in simple.items():
+        compared.append(_estimate(name, graph, bridge, schedule(bridge, bridge.placement(head))))
+    parts, stages = _parts_and_stages(graph, chosen)
+    value = chosen.objective_value
+    slack = PROOF_TOLERANCE * abs(solution.value)
+    return Plan(
+        model=_model_info(graph),
+        objective=objective,
+        output_on=output_on,
+        link=link,
+        device=_machine_info(machines["device"]),
+        server=_machine_info(machines["server"]),
+        stages=stages,
+        messages=chosen.messages,
+        parts=parts,
+        estimates=(_estimate("this plan", graph, bridge, chosen), *compared),
+        chosen_by="solver" if named_cut is None else "user",
+        method=solution.method,
+        max_server_visits=MAX_SERVER_VISITS,
+        value=value,
+        bound=min(value, solution.bound),
+        optimal=solution.optimal and value <= solution.value + slack,
+        library_version=graph_io.__version__,
+        runtime_version=version("onnxruntime"),
+        assumptions=_assumptions(graph, link, machines, objective, encoded_inputs, notes, chosen, named_cut),
+        encoded_inputs=encoded_inputs,
+        source=graph,
+    )
+
+
+def _assumptions(
+    graph: LayerGraph,
+    link: Link,
+    machines: Mapping[str, Machine | Timings],
+    objective: str,
+    encoded: Mapping[str, int],
+    notes: tuple[str, ...],
+    chosen: Schedule,
+    named_cut: frozenset[str] | None,
+) -> tuple[str, ...]:
+    found = [*graph.graph["notes"], *notes, *(f"link: {one}" for one in link.assumptions)]
+    if graph.graph["granularity"] == "node":
+        found.append("every node is priced by itself, so a cut may lie inside what the runtime would fuse")
+    for role, machine in machines.items():
+        if isinstance(machine, Machine):
+            found.append(f"{role} as predicted from a {machine.kind}, not measured: {machine.description}")
+    tensors = graph.graph["tensors"]
+    found += [
+        f"input '{name}' travels encoded in {size} bytes instead of {tensors[name].size_bytes}"
+        for name, size in encoded.items()
+    ]
+    sent = {name for message in chosen.messages if message.direction == "uplink" for name in message.tensors}
+    if named_cut is not None and sent - named_cut:
+        found.append(f"the cut also sends {', '.join(sorted(sent - named_cut))}, which no input reaches")
+    if objective == "energy":
+        found.append("energy is the device's: computing, idling while it waits, sending, receiving")
+    return tuple(found)
+
+
+def _model_info(graph: LayerGraph) -> ModelInfo:
+    path = graph.graph["model"].path
+    tensors: dict[str, Tensor] = graph.graph["tensors"] | graph.graph["constant_outputs"]
+    return ModelInfo(
+        name=graph.graph["name"],
+        path=None if path is None else str(path.resolve()),
+        structure_sha256=graph.graph["structure_sha256"],
+        granularity=graph.graph["granularity"],
+        dims=dict(graph.graph["dims"]),
+        n_layers=len(graph),
+        inputs=tuple(_info(tensors[name]) for name in graph.graph["inputs"]),
+        outputs=tuple(_info(tensors[name]) for name in graph.graph["outputs"]),
+    )
+
+
+def _machine_info(machine: Machine | Timings) -> MachineInfo:
+    if isinstance(machine, Machine):
+        return MachineInfo(machine.name, machine.kind, machine.description)
+    runtime = machine.runtime
+    return MachineInfo(
+        machine.name,
+        "measured",
+        f"{runtime.name} {runtime.version}, {runtime.provider}, {runtime.threads} threads, {machine.date}",
+    )
+
+
+def _estimate(name: str, graph: LayerGraph, bridge: Bridge, cost: Schedule) -> Estimate:
+    device = sum(stage.compute_s for stage in cost.stages if stage.machine == "device")
+    server = sum(stage.compute_s for stage in cost.stages if stage.machine == "server")
+    up = [message for message in cost.messages if message.direction == "uplink"]
+    down = [message for message in cost.messages if message.direction == "downlink"]
+    return Estimate(
+        name=name,
+        cut=tuple(tensor for message in up for tensor in message.tensors),
+        device_s=device,
+        uplink_s=sum(message.transfer_s + message.delay_s for message in up),
+        server_s=server,
+        downlink_s=sum(message.transfer_s + message.delay_s for message in down),
+        uplink_bytes=sum(message.size_bytes for message in up),
+        downlink_bytes=sum(message.size_bytes for message in down),
+        device_memory_bytes=_memory_bytes(graph, cost, "device"),
+        server_memory_bytes=_memory_bytes(graph, cost, "server"),
+        objective_value=cost.objective_value,
+    )
+
+
+def _memory_bytes(graph: LayerGraph, cost: Schedule, machine: str) -> int:
+    """Add up the parts of one machine: all of them stay open."""
+    return sum(part_memory_bytes(graph, stage.layers) for stage in cost.stages if stage.machine == machine)
+
+
+def _parts_and_stages(graph: LayerGraph, chosen: Schedule) -> tuple[tuple[PlanPart, ...], tuple[PlanStage, ...]]:
+    tensors: dict[str, Tensor] = graph.graph["tensors"] | graph.graph["constant_outputs"]
+    interfaces = part_interfaces(graph, [stage.layers for stage in chosen.stages if stage.layers])
+    parts: list[PlanPart] = []
+    stages = []
+    for stage in chosen.stages:
+        numbers: tuple[int, ...] = ()
+        if stage.layers:
+            numbers = (len(parts),)
+            inputs, outputs = interfaces[len(parts)]
+            parts.append(
+                PlanPart(
+                    file=f"part-{len(parts)}.{stage.machine}.onnx",
+                    layers=stage.layers,
+                    inputs=tuple(_info(tensors[name]) for name in inputs),
+                    outputs=tuple(_info(tensors[name]) for name in outputs),
+                    weight_bytes=part_weight_bytes(graph, stage.layers),
+                    memory_bytes=part_memory_bytes(graph, stage.layers),
+                )
+            )
+        stages.append(PlanStage(stage.machine, numbers, len(stage.layers), stage.compute_s))
+    return tuple(parts), tuple(stages)
+
+
+def _info(tensor: Tensor) -> TensorInfo:
+    return TensorInfo(tensor.name, tensor.dtype, tensor.shape, tensor.size_bytes)

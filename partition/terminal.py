@@ -1,0 +1,117 @@
+"""How the command line prints: names as they are, results, errors in one line, and the steps under way."""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from partition.plan import Plan
+    from partition.runtime.verify import Verification
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return a console that takes no text for markup: the names in a model are anybody's."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+class Steps:
+    """The steps of a command, one after the other; silent where nobody watches."""
+
+    def __init__(self, bar: "Progress | None", total: int) -> None:
+        self._bar = bar
+        self._total = total
+        self._number = 0
+        # A single step of unknown length has nothing to count, so its bar only moves to and fro.
+        self._task = bar.add_task("", total=total if total > 1 else None, visible=False) if bar is not None else None
+
+    def start(self, what: str) -> None:
+        """Begin the next step."""
+        self._number += 1
+        if self._bar is not None and self._task is not None:
+            text = f"{self._number}/{self._total} {what}"
+            self._bar.update(self._task, description=text, completed=self._number - 1, visible=True, refresh=True)
+
+    def share(self, share: float) -> None:
+        """Tell how much of the current step is done, 0 to 1."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=self._total, completed=self._number - 1 + share)
+
+
+@contextmanager
+def steps(total: int) -> Iterator[Steps]:
+    """Show named steps and the time since the first on stderr, if that is a terminal; they vanish at the end."""
+    shown = console(stderr=True)
+    if not shown.file.isatty():
+        yield Steps(None, total)
+        return
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=shown, transient=True) as bar:
+        yield Steps(bar, total)
+
+
+def print_plan(plan: "Plan", out: Path | None, times: dict[str, float], verification: "Verification | None") -> None:
+    """Print a plan, its files, and what a verification found."""
+    from partition.report.table import format_bytes, plan_view
+
+    shown = console()
+    shown.print(plan_view(plan))
+    shown.print(f"\nplanned in {times['plan_s']:.2f} s", end="")
+    if out is not None:
+        shown.print(f"; written and opened in {times['write_and_open_s']:.2f} s:")
+        for part in plan.parts:
+            shown.print(f"  {out / part.file}  {format_bytes(part.file_bytes or 0)}", soft_wrap=True)
+        shown.print(f"  {out / 'plan.json'}", soft_wrap=True)
+    else:
+        shown.print("; nothing written (-o FOLDER writes the parts)")
+    if verification is not None:
+        shown.print(str(verification), style=None if verification.ok else "bold red")
+
+
+def show_json(content: dict[str, Any]) -> None:
+    """Print plain JSON values on stdout."""
+    print(json.dumps(content, indent=2, allow_nan=False))  # noqa: T201
+
+
+def fail(error: object, code: int) -> int:
+    """Print an error as one line on stderr and return the exit code."""
+    text = " ".join(str(error).split())
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"dnn-partition: error: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    return code
+
+
+def system_reason(error: OSError) -> str:
+    """Say what the system refused where no part of the library could name it better."""
+    place = f"'{error.filename}': " if error.filename else ""
+    return (
+        f"{place}{error.strerror or error}; "
+        "check that standard output and the folder of temporary files (TMPDIR) can be written and have room"
+    )
+
+
+def drop_output() -> None:
+    """Let go of what standard output did not take: the interpreter would complain of it again at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
