@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graph_io.cuts import head_of_cut, single_tensor_cuts
-    from graph_io.deployed import deployed_kernels
+    from graph_io.deployed import deployed_kernels, unnamed_kernel
     from graph_io.errors import ModelError, runtime_reason
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
     from graph_io.light_models import LIGHT_MODELS, light_model
@@ -40,6 +40,7 @@ _HOMES = {
     "single_tensor_cuts": "cuts",
     "split": "submodels",
     "structure_sha256": "skeleton",
+    "unnamed_kernel": "deployed",
 }
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "single_tensor_cuts",
     "split",
     "structure_sha256",
+    "unnamed_kernel",
 ]
 
 

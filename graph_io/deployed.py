@@ -31,7 +31,8 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
     -------
     dict
         Node name, as the runtime's profiler reports it, to layer ids in topological order. Most kernels have one; one
-        that fuses further than the layers, and a reorder whose result several layers read, has several.
+        that fuses further than the layers, and a reorder whose result several layers read, has several. Nodes without a
+        name go together by operator, as `unnamed_kernel` calls them.
 
     Raises
     ------
@@ -45,13 +46,9 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
         raise ModelError(
             f"model '{model.name}' is too large for the runtime to write its optimised graph; it cannot be profiled yet"
         )
-    unnamed = next((node for node in nodes if not node.name), None)
-    if unnamed is not None:
-        # The profiler calls it by its number in the runtime's memory, which the written graph does not tell.
-        raise ModelError(
-            f"model '{model.name}': the runtime made a {unnamed.op_type} node without a name, whose time cannot be "
-            "told in a profile, so this model cannot be profiled; plan it with a machine file"
-        )
+    for node in nodes:
+        # Inlined functions leave nodes without a name; the profiler calls them by operator and a number of its own.
+        node.name = node.name or unnamed_kernel(node.op_type)
     originals = _original_names(flow, nodes)
     computing = [node for node in nodes if node.op_type not in _REORDERS]
     kernels = trace_kernels(flow, computing, original_name=lambda name: originals.get(name, name))
@@ -70,6 +67,11 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
             "layer, so this model cannot be profiled; plan it with a machine file"
         )
     return attributed
+
+
+def unnamed_kernel(op_type: str) -> str:
+    """Return the name under which all kernels of this operator whose nodes have no name go together."""
+    return f"{op_type}_*"
 
 
 def _original_names(flow: Dataflow, nodes: Sequence[NodeProto]) -> dict[str, str]:

@@ -260,6 +260,8 @@ def _model_errors(graph: "LayerGraph", what: str) -> Iterator[None]:
 
 def _read_profile(events: list[dict[str, Any]], n_runs: int, known: Collection[str]) -> _Profile:
     """Collect the seconds of each kernel: in each counted run, and of all runs together if it is in no other's body."""
+    from graph_io import unnamed_kernel
+
     suffix = "_kernel_time"
     timed = [one for one in events if one.get("cat") == "Node" and one.get("name", "").endswith(suffix)]
     # One kernel runs at a time: what starts within the time of another is in its body (of a loop, of a branch), whose
@@ -270,6 +272,9 @@ def _read_profile(events: list[dict[str, Any]], n_runs: int, known: Collection[s
     end = end_of_body = -math.inf
     for one in timed:
         name, seconds = one["name"].removesuffix(suffix), one["dur"] * 1e-6
+        together = unnamed_kernel(one.get("args", {}).get("op_name", ""))
+        if name not in known and together in known:
+            name = together
         if one["ts"] < end or (one["ts"] < end_of_body and name not in known):
             continue
         end = one["ts"] + one["dur"]

@@ -156,8 +156,8 @@ def test_the_runtimes_own_reorder_for_two_convolutions():
     assert mapping["ReorderInput"] == ("a", "b")
 
 
-def test_a_node_without_a_name_is_refused(monkeypatch):
-    graph = graph_io.load_graph(relu_chain(2), granularity="node")
-    optimized(monkeypatch, node("Tanh", "x", "t0", "n0"), node("Tanh", "t0", "y"))
-    with pytest.raises(graph_io.ModelError, match=r"made a Tanh node without a name.* cannot be profiled"):
-        graph_io.deployed_kernels(graph)
+def test_nodes_without_a_name_go_together(monkeypatch):
+    graph = graph_io.load_graph(relu_chain(3), granularity="node")
+    optimized(monkeypatch, node("Tanh", "x", "t0", "n0"), node("Tanh", "t0", "t1"), node("Tanh", "t1", "y"))
+    kernels = graph_io.deployed_kernels(graph)
+    assert kernels == {"n0": ("n0",), graph_io.unnamed_kernel("Tanh"): ("n1", "n2")}

@@ -316,3 +316,37 @@ def test_planning_an_annotated_graph_uses_the_machines_of_the_call():
     annotate(graph, {"device": timings_of(graph, 9.0)})
     assert partition(graph, "wifi").to_json() == expected
     assert {data["latency_s"]["device"] for _, data in graph.nodes(data=True)} == {9.0}
+
+
+def test_kernels_without_a_name_are_timed():
+    """The runtime inlines Softsign's function body here and leaves its nodes without names."""
+    import onnx
+
+    function = onnx.helper.make_function(
+        "local",
+        "Soft",
+        ["p"],
+        ["q"],
+        [
+            onnx.helper.make_node("Abs", ["p"], ["a"]),
+            onnx.helper.make_node("Exp", ["a"], ["e"]),
+            onnx.helper.make_node("Div", ["p", "e"], ["q"]),
+        ],
+        [onnx.helper.make_opsetid("", 17)],
+    )
+    nodes = [onnx.helper.make_node("Soft", ["x"], ["t"], domain="local"), onnx.helper.make_node("Tanh", ["t"], ["y"])]
+    kind = (onnx.TensorProto.FLOAT, [64, 4096])
+    proto = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            nodes,
+            "f",
+            [onnx.helper.make_tensor_value_info("x", *kind)],
+            [onnx.helper.make_tensor_value_info("y", *kind)],
+        ),
+        functions=[function],
+        opset_imports=[onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("local", 1)],
+        ir_version=8,
+    )
+    timings = measure(proto, threads=1)
+    assert all(layer.latency_s > 0 for layer in timings.layers)
+    assert sum(layer.latency_s for layer in timings.layers) == pytest.approx(timings.whole_model.latency_s)
