@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from graph_io.errors import ModelError, runtime_reason
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
     from graph_io.light_models import LIGHT_MODELS, light_model
-    from graph_io.model import Model, least_precise_float, load_model
+    from graph_io.model import Model, ModelSource, least_precise_float, load_model
     from graph_io.shapes import fix_input_dims, input_dtypes, random_inputs
     from graph_io.skeleton import structure_sha256
     from graph_io.submodels import Part, part_interfaces, split
@@ -24,6 +24,7 @@ _HOMES = {
     "LayerGraph": "graph",
     "Model": "model",
     "ModelError": "errors",
+    "ModelSource": "model",
     "Part": "submodels",
     "Tensor": "graph",
     "deployed_kernels": "deployed",
@@ -50,6 +51,7 @@ __all__ = [
     "LayerGraph",
     "Model",
     "ModelError",
+    "ModelSource",
     "Part",
     "Tensor",
     "deployed_kernels",

@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import PathLike
 from typing import Literal, TypeAlias
 
 import networkx as nx
-from onnx import ModelProto
 
 from graph_io.dataflow import Dataflow, dataflow
 from graph_io.dtypes import size_bytes
 from graph_io.errors import ModelError
 from graph_io.features import node_flops, traffic_bytes, unpriced
 from graph_io.fusion import Group, fused_groups, optimized_nodes, single_groups
-from graph_io.model import Model, load_model
+from graph_io.model import Model, ModelSource, load_model
 from graph_io.shapes import ShapeAndType, concrete_shapes, fix_input_dims
 from graph_io.skeleton import structure_sha256
 from graph_io.weights import constant_bytes, stored_constants
@@ -86,7 +84,7 @@ class Tensor:
 
 
 def load_graph(
-    source: str | PathLike[str] | ModelProto | Model,
+    source: ModelSource | Model,
     *,
     dims: Mapping[str, int] | None = None,
     granularity: Granularity = "layer",

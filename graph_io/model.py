@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import TypeAlias
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
@@ -12,6 +13,9 @@ from onnx.external_data_helper import uses_external_data
 
 from graph_io.dataflow import node_bodies, node_reads
 from graph_io.errors import ModelError
+
+ModelSource: TypeAlias = str | PathLike[str] | ModelProto
+"""What a model can be given as: the path of an ONNX file, or a model in memory."""
 
 # protobuf cannot write a message of 2 GiB or more, so neither a part nor the profiled copy could be made.
 _LARGEST_MODEL_BYTES = 2**31 - 1
@@ -43,7 +47,7 @@ class Model:
         return f"Model({self.name!r}, {len(self.proto.graph.node)} nodes)"
 
 
-def load_model(source: str | PathLike[str] | ModelProto) -> Model:
+def load_model(source: ModelSource) -> Model:
     """Read and normalise a model.
 
     Parameters

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import solvers
-from graph_io import Granularity, LayerGraph, head_of_cut, load_graph
+from graph_io import Granularity, LayerGraph, ModelSource, head_of_cut, load_graph
 from partition.assembly import assemble_plan
 from partition.errors import InputError
 from partition.latency.annotate import annotate
@@ -16,16 +16,13 @@ from partition.plan import Plan
 from partition.problem import Objective, OutputOn, build_bridge
 from partition.units import parse_size
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
 MachineLike = str | PathLike[str] | Machine | Timings
 Method = Literal["auto", "chain", "dp", "min-cut"]
 DEFAULT_DEVICE, DEFAULT_SERVER = "raspberry-pi-4", "xeon-server"
 
 
 def partition(
-    model: "str | PathLike[str] | ModelProto | LayerGraph",
+    model: "ModelSource | LayerGraph",
     bandwidth: str | float | Link,
     *,
     rtt: str | float | None = None,
@@ -133,9 +130,7 @@ def _power(device: Machine | Timings, objective: str) -> Power | None:
     return power
 
 
-def _graph(
-    model: "str | PathLike[str] | ModelProto | LayerGraph", dims: Mapping[str, int] | None, granularity: Granularity
-) -> LayerGraph:
+def _graph(model: "ModelSource | LayerGraph", dims: Mapping[str, int] | None, granularity: Granularity) -> LayerGraph:
     import networkx as nx
 
     if not isinstance(model, nx.DiGraph):

@@ -10,9 +10,8 @@ from partition.links import Link
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import ModelProto
 
-    from graph_io import LayerGraph
+    from graph_io import LayerGraph, ModelSource
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
 
@@ -321,7 +320,7 @@ class Plan:
 
     def verify(
         self,
-        model: "str | PathLike[str] | ModelProto | None" = None,
+        model: "ModelSource | None" = None,
         *,
         inputs: "Sequence[Mapping[str, NDArray[Any]]] | None" = None,
         seed: int = 0,

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +35,8 @@ from partition.units import check_threads
 
 if TYPE_CHECKING:
     import onnxruntime
-    from onnx import ModelProto
 
-    from graph_io import Granularity, LayerGraph
+    from graph_io import Granularity, LayerGraph, ModelSource
 
 _WARM_UP_RUNS = 3
 _FEWEST_RUNS, _MOST_RUNS, _BUDGET_S = 10, 50, 10.0
@@ -67,7 +65,7 @@ class _Profile:
 
 
 def measure(
-    model: "str | PathLike[str] | ModelProto",
+    model: "ModelSource",
     *,
     dims: Mapping[str, int] | None = None,
     granularity: "Granularity" = "layer",

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,7 @@ from partition.runtime.session import Array
 from partition.units import check_threads
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
-    from graph_io import Model
+    from graph_io import Model, ModelSource
 
 # By the least precise type that a model computes in: rounding alone may differ by a few units in the last place, since
 # the runtime fuses across what is now a cut, and keeps more precision inside a fusion.
@@ -140,7 +137,7 @@ def relative_error(result: Array, reference: Array) -> float:
 
 def verify_plan(
     plan: Plan,
-    model: "str | PathLike[str] | ModelProto | None",
+    model: "ModelSource | None",
     *,
     inputs: Sequence[Mapping[str, Array]] | None,
     seed: int,
@@ -177,7 +174,7 @@ def verify_plan(
     return Verification(compared, len(trials), allowed)
 
 
-def _whole_model(plan: Plan, model: "str | PathLike[str] | ModelProto | None") -> "Model":
+def _whole_model(plan: Plan, model: "ModelSource | None") -> "Model":
     from graph_io import load_model, structure_sha256
 
     if model is None and not isinstance(plan.source, Path):
