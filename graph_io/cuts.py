@@ -19,12 +19,14 @@ def head_of_cut(graph: LayerGraph, cut: Iterable[str]) -> frozenset[str]:
     Raises
     ------
     ModelError
-        An unknown tensor, one inside a layer, one downstream of another, or a path around the cut, which is named.
+        An unknown tensor, one inside a layer, one that does not cross because it lies in front of another, or a path
+        around the cut, which is named.
 
     Notes
     -----
-    Legal: every path from a model input to a model output meets the cut, and no member is downstream of another.
-    Linear in the size of the graph.
+    Legal: every path from a model input to a model output meets the cut, and every member crosses from the head to the
+    rest, or is an output. So a member may be downstream of another only if that one is also read behind the cut, as the
+    short side of a skip connection is. Linear in the size of the graph.
     """
     names = tuple(dict.fromkeys(cut))
     if not names:
@@ -41,10 +43,17 @@ def head_of_cut(graph: LayerGraph, cut: Iterable[str]) -> frozenset[str]:
             pending.extend(graph.predecessors(layer))
     for name in names:
         readers_in_head = [reader for reader in tensors[name].consumers if reader in head]
-        if readers_in_head:
+        crosses = len(readers_in_head) < len(tensors[name].consumers) or name in graph.graph["outputs"]
+        if readers_in_head and not crosses:
             below = next(other for other in names if _leads_to(graph, readers_in_head, tensors[other].producer))
             raise ModelError(f"cut: tensor '{below}' is downstream of '{name}'; a legal cut holds only one of them")
-    _refuse_escape(graph, frozenset(names))
+    crossing = {
+        tensor.name
+        for tensor in tensors.values()
+        if (tensor.producer is None or tensor.producer in head) and not head.issuperset(tensor.consumers)
+    }
+    _refuse_escape(graph, frozenset(names), crossing)
+    _refuse_unnamed(graph, frozenset(names), crossing)
     return frozenset(head)
 
 
@@ -109,7 +118,7 @@ def _leads_to(graph: LayerGraph, start: list[str], goal: str | None) -> bool:
     return False
 
 
-def _refuse_escape(graph: LayerGraph, cut: frozenset[str]) -> None:
+def _refuse_escape(graph: LayerGraph, cut: frozenset[str], crossing: set[str]) -> None:
     tensors, outputs = _tensors(graph), set(graph.graph["outputs"])
     came_from: dict[str, str | None] = {name: None for name in graph.graph["inputs"] if name not in cut}
     pending = list(came_from)
@@ -121,9 +130,28 @@ def _refuse_escape(graph: LayerGraph, cut: frozenset[str]) -> None:
                 path.append(previous)
             path.reverse()
             shown = path if len(path) <= 6 else [*path[:3], "...", *path[-2:]]
-            raise ModelError(f"cut: the path {' -> '.join(shown)} escapes it; add a tensor of this path to the cut")
+            # Only what crosses can be added: what lies in front of a member is no place to cut any more.
+            advice = next((f"'{one}'" for one in path if one in crossing), f"the output '{path[-1]}'")
+            raise ModelError(f"cut: the path {' -> '.join(shown)} escapes it; add {advice} to the cut")
         for reader in tensors[name].consumers:
             for output in graph.nodes[reader]["layer"].outputs:
                 if output not in cut and output not in came_from:
                     came_from[output] = name
                     pending.append(output)
+
+
+def _refuse_unnamed(graph: LayerGraph, cut: frozenset[str], crossing: set[str]) -> None:
+    """Refuse a cut that a tensor crosses unnamed, behind one member and beside another, though an input reaches it."""
+    tensors = _tensors(graph)
+    reached = set(graph.graph["inputs"])
+    pending = list(reached)
+    while pending:
+        for reader in tensors[pending.pop()].consumers:
+            fresh = [output for output in graph.nodes[reader]["layer"].outputs if output not in reached]
+            reached.update(fresh)
+            pending.extend(fresh)
+    missing = next((name for name in tensors if name in crossing and name in reached and name not in cut), None)
+    if missing is not None:
+        raise ModelError(
+            f"cut: tensor '{missing}' crosses it too, since layers on both sides read it; add it to the cut"
+        )

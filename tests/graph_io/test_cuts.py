@@ -144,7 +144,7 @@ def test_head(diamond, cut, head):
         (["a", "c", "b"], "tensor '[bc]' is downstream of 'a'"),
         (["e", "a"], "tensor 'e' is downstream of 'a'"),
         (["c", "d", "b"], "tensor 'd' is downstream of 'c'"),
-        (["b"], re.escape("the path x -> a -> c -> d -> e -> y escapes it; add a tensor of this path")),
+        (["b"], re.escape("the path x -> a -> c -> d -> e -> y escapes it; add 'a' to the cut")),
         (["c"], re.escape("the path x -> a -> b -> e -> y escapes it")),
     ],
 )

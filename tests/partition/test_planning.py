@@ -326,13 +326,41 @@ def test_a_cut_of_several_tensors(tmp_path):
     check_runs(plan, tmp_path / "out")
 
 
+def test_what_both_sides_read_crosses_too(graphs, tmp_path):
+    """The tensors u and sum are read in front of the cut and behind it, so both travel."""
+    plan = partition(graphs["several"], "wifi", cut=["sum", "left", "u"])
+    assert plan.layers_on_device == {"Add_0", "Tanh_1"}
+    assert set(plan.cut) == {"sum", "left", "u"}
+    check_runs(plan, tmp_path / "out")
+
+
+def test_the_cut_of_any_plan_can_be_given_back(graphs):
+    """A skip connection from the cut's own head is part of the optimum here, and of what a user may ask for."""
+    nodes = [
+        node("Relu", "x", "skip", "stem"),
+        node("Slice", "skip starts ends axes", "small", "front"),
+        node("Tanh", "small", "deep", "back"),
+        node("Concat", "skip deep", "y", "join", axis=1),
+    ]
+    weights = {"starts": np.array([0]), "ends": np.array([2]), "axes": np.array([1])}
+    graph = graph_io.load_graph(model(nodes, {"x": (1, 8)}, ["y"], weights), granularity="node")
+    device = timings_of(graph, {"stem": 1e-3, "front": 1e-3, "back": 9.0, "join": 9.0}, "slow")
+    server = timings_of(graph, {"stem": 9.0, "front": 9.0, "back": 1e-3, "join": 1e-3}, "fast")
+    best = partition(graph, "wifi", device=device, server=server)
+    assert set(best.cut) == {"skip", "small"}
+    again = partition(graph, "wifi", device=device, server=server, cut=best.cut)
+    assert again.layers_on_device == best.layers_on_device
+    assert again.optimal
+
+
 @pytest.mark.parametrize(
     ("cut", "problem"),
     [
         (["nowhere"], "tensor 'nowhere' is not in the model"),
         ([], "the cut is empty"),
-        (["left"], "escapes it; add a tensor of this path"),
-        (["sum", "left", "u"], "downstream of 'sum'"),
+        (["left"], "the path u -> y escapes it; add 'u' to the cut"),
+        (["sum", "left", "y"], "tensor 'y' is downstream of 'left'"),
+        (["sum", "left"], "the path u -> y escapes it; add 'u' to the cut"),
         (["x"], "escapes it"),
     ],
 )
