@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-full lint types bench clean
+.PHONY: help demo test test-full lint types bench clean
 .DELETE_ON_ERROR:
 
 # Installs again only when what is to be installed has changed.
@@ -13,6 +13,13 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
+
+help:
+	@echo "make demo       install into $(VENV), then cut, write, run and verify AlexNet"
+	@echo "make test       lint, strict types, tests with seeded subsets of the big ones"
+	@echo "make test-full  the same at full counts"
+	@echo "make bench      the figures of the README"
+	@echo "make clean      remove what these made"
 
 demo: $(STAMP)
 	$(BIN)/dnn-partition demo --out demo-out --force

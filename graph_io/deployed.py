@@ -59,8 +59,8 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
         layers = {layer_of[flow.nodes[number].name] for number in kernel.nodes}
         for name in kernel.members:
             attributed[name] = _sorted({*attributed.get(name, ()), *layers}, position)
-    attributed |= {name: _sorted(layers, position) for name, layers in _reorders(nodes, attributed).items()}
-    lost = next((node for node in nodes if not attributed.get(node.name)), None)
+    attributed |= {name: _sorted(layers, position) for name, layers in _helpers(nodes, attributed).items()}
+    lost = next((node for node in nodes if not attributed[node.name]), None)
     if lost is not None:
         raise ModelError(
             f"model '{model.name}': the runtime's kernel '{lost.name}' ({lost.op_type}) cannot be followed back to a "
@@ -111,16 +111,20 @@ def _past_fused_sum(flow: Dataflow, node: NodeProto, base: str, originals: Mappi
     return flow.nodes[readers[0]].output[0] if activated and len(readers) == 1 else result
 
 
-def _reorders(nodes: Sequence[NodeProto], attributed: Mapping[str, tuple[str, ...]]) -> dict[str, set[str]]:
-    """Find the layers of each reorder: those that read what enters, the one that made what leaves.
+def _helpers(nodes: Sequence[NodeProto], attributed: Mapping[str, tuple[str, ...]]) -> dict[str, set[str]]:
+    """Find the layers of what the runtime inserted for its own sake: reorders, and casts between two of them.
 
-    Reorders in a row are passed over; one between the user and another reorder belongs to whom it is nearest to.
+    What leaves a layout belongs to the layer that made it, all else to the layers that read it. Inserted nodes in a row
+    are passed over; one between the user and another inserted one belongs to whom it is nearest to.
     """
     maker = {name: node for node in nodes for name in node.output if name}
     readers: dict[str, list[NodeProto]] = {}
     for node in nodes:
         for name in node_reads(node):
             readers.setdefault(name, []).append(node)
+
+    def is_inserted(node: NodeProto) -> bool:
+        return node.op_type in _REORDERS or not attributed.get(node.name)
 
     def nearest(start: NodeProto, *, downstream: bool) -> set[str]:
         def step(node: NodeProto) -> Iterator[NodeProto]:
@@ -133,17 +137,17 @@ def _reorders(nodes: Sequence[NodeProto], attributed: Mapping[str, tuple[str, ..
         pending = [start]
         while pending:
             for node in step(pending.pop()):
-                if node.op_type in _REORDERS:
+                if is_inserted(node):
                     pending.append(node)
                 else:
-                    found.update(attributed.get(node.name, ()))
+                    found.update(attributed[node.name])
         return found
 
     result = {}
     for node in nodes:
-        if node.op_type in _REORDERS:
-            enters = node.op_type == _ENTERING
-            result[node.name] = nearest(node, downstream=enters) or nearest(node, downstream=not enters)
+        if is_inserted(node):
+            downstream = node.op_type != _LEAVING
+            result[node.name] = nearest(node, downstream=downstream) or nearest(node, downstream=not downstream)
     return result
 
 

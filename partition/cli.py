@@ -1,7 +1,7 @@
 """The command ``dnn-partition``: a thin layer that reads arguments, calls the library, and prints.
 
 Bad input, and whatever else the system refuses, is one line on stderr and exit code 2; a verification that fails is
-exit code 1; Ctrl-C is exit code 130. A reader that goes away (``| head``) ends the command in silence, with 1.
+exit code 1; Ctrl-C is exit code 130. A reader that goes away (``| head``) ends the command in silence, with 141.
 """
 
 import os
@@ -29,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _MACHINES = ", ".join(shipped_machines())
@@ -56,7 +57,7 @@ def main() -> None:
         code = fail("interrupted", 130)
     except OSError as error:
         drop_output()
-        code = 1 if isinstance(error, BrokenPipeError) else fail(system_reason(error), 2)
+        code = 141 if isinstance(error, BrokenPipeError) else fail(system_reason(error), 2)
     sys.exit(code)
 
 
@@ -103,7 +104,7 @@ def inspect(
     granularity: GranularityOption = "layer",
     as_json: JsonOption = False,
 ) -> None:
-    """Show a model's layers, their cost features, and where it can be cut."""
+    """Show layers, their costs, and where to cut."""
     from graph_io import load_graph
     from partition.report.inspection import inspection_json, inspection_view
 
@@ -178,7 +179,9 @@ def split(
         if verify:
             step.start("running parts and whole model")
             verification = plan.verify()
-    times = {"plan_s": planned - start, "write_and_open_s": written - planned}
+    times = {"plan_s": planned - start}
+    if out is not None:
+        times["write_and_open_s"] = written - planned
     if as_json:
         show_json(_plan_json(plan, times, verification))
     else:
@@ -221,7 +224,7 @@ def run(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a saved plan's parts in this process, one after the other."""
+    """Run a saved plan's parts in this process, in order."""
     from partition.runtime.files import default_inputs, read_inputs, write_outputs
     from partition.saved import load_plan
 
@@ -265,7 +268,7 @@ def profile(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model on this machine, layer by layer, and write a timings file."""
+    """Measure a model, layer by layer, on this machine."""
     from partition.files import write_json
     from partition.latency.measure import measure
     from partition.report.execution import timings_view
@@ -302,7 +305,7 @@ def demo(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Cut AlexNet between a Raspberry Pi 4 and a server on Wi-Fi, write it, run it, and prove it equal."""
+    """Cut AlexNet on Wi-Fi, run the parts, prove them equal."""
     from partition.demo import DEMO_BANDWIDTH, DEMO_MODEL, demo_folder
     from partition.report.table import plan_view
     from partition.saved import check_output_folder
@@ -336,7 +339,7 @@ def demo(
         shown.print(f"\n{verification}")
         kept = f"kept in {out}" if out is not None else "not kept (-o FOLDER keeps them)"
         shown.print(f"parts: {', '.join(part.file for part in plan.parts)}, {kept}", soft_wrap=True)
-        shown.print("next: dnn-partition split YOUR_MODEL.onnx --bandwidth 8.8Mbps -o out/")
+        shown.print(f"next: {sys.argv[0]} split YOUR_MODEL.onnx --bandwidth 8.8Mbps -o out/", soft_wrap=True)
     _require_equal(verification)
 
 

@@ -21,7 +21,13 @@ def console(*, stderr: bool = False) -> "Console":
     """Return a console that takes no text for markup: the names in a model are anybody's."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    class PipeConsole(Console):
+        """Leaves a closed pipe to the command's own exit code; rich would exit with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return PipeConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
 class Steps:

@@ -51,6 +51,12 @@ def annotate(
         if isinstance(machine, Timings):
             latencies[role], told = latencies_for(machine, graph)
             notes += [f"{role}: {note}" for note in told]
+            if machine.shared_kernels:
+                layers_shared = {layer for kernel in machine.shared_kernels for layer in kernel.layers}
+                notes.append(
+                    f"{role}: {len(layers_shared)} layers were measured in kernels that they share, each taken by its "
+                    "predicted part"
+                )
         else:
             latencies[role] = predict(machine, layers)
     for role, by_layer in latencies.items():

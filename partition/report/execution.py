@@ -89,6 +89,8 @@ def timings_view(timings: Timings) -> "Group":
     if rest:
         lines.append(Text(f"and {rest} more layers"))
     if timings.shared_kernels:
-        lines.append(Text(f"{len(timings.shared_kernels)} kernels span several layers; shared out by predicted time"))
+        lines.append(
+            Text(f"kernels that span several layers, shared out by predicted time: {len(timings.shared_kernels)}")
+        )
     lines += [Text(f"note: {note}") for note in timings.notes]
     return Group(*lines)

@@ -58,7 +58,11 @@ def format_bytes(size: int) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:,.1f}" if seconds else "-"
+    if not seconds:
+        return "-"
+    milliseconds = seconds * 1e3
+    digits = 1 if milliseconds >= 10 else 2 if milliseconds >= 1 else 3
+    return f"{milliseconds:,.{digits}f}"
 
 
 def _headline(plan: Plan) -> str:
@@ -99,12 +103,18 @@ def _certainty(plan: Plan) -> str:
         optimum = next((one for one in plan.estimates if one.name == "the optimum"), None)
         if optimum is None:
             return "your own cut"
-        times = f"{plan.value / optimum.objective_value:.2f} times" if optimum.objective_value > 0 else "above"
-        return f"your own cut; {plan.objective} {times} that of the optimum, which is {_place(plan, optimum)}"
+        return f"your own cut; {plan.objective} {_above(plan, optimum)} the optimum, which is {_place(plan, optimum)}"
     if plan.optimal:
         return f"{least}, proven optimal (method {plan.method})"
     bound = f"within {plan.relative_gap:.2%} of the bound {plan.bound:.6g} {unit}"
     return f"{least} not proven (method {plan.method}): {bound}"
+
+
+def _above(plan: Plan, optimum: Estimate) -> str:
+    if optimum.objective_value <= 0:
+        return "above"
+    ratio = plan.value / optimum.objective_value
+    return f"{ratio:.2f} times" if ratio >= 1.1 else f"{ratio - 1:.3%} above"
 
 
 def _place(plan: Plan, estimate: Estimate) -> str:

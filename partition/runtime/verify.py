@@ -31,14 +31,15 @@ class OutputComparison:
     max_relative_error : float
         Maximum of |parts - whole| over the maximum of |whole|; inf if shapes, types or the places of NaN differ.
     bit_identical : bool
-    depends_on_input : bool
-        Whether different inputs gave different values; if not, the comparison of this output proves little.
+    depends_on_input : bool or None
+        Whether different inputs gave different values; if not, the comparison of this output proves little. None if
+        only one input was tried.
     """
 
     name: str
     max_relative_error: float
     bit_identical: bool
-    depends_on_input: bool
+    depends_on_input: bool | None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,9 +61,10 @@ class Verification:
         return all(output.bit_identical for output in self.outputs)
 
     @property
-    def depends_on_input(self) -> bool:
-        """Whether at least one output changed with the input."""
-        return any(output.depends_on_input for output in self.outputs)
+    def depends_on_input(self) -> bool | None:
+        """Whether at least one output changed with the input; None if only one input was tried."""
+        known = [output.depends_on_input for output in self.outputs]
+        return None if None in known else any(known)
 
     @property
     def ok(self) -> bool:
@@ -81,7 +83,7 @@ class Verification:
             f"{'verified' if self.ok else 'DIFFERENT'}: parts against the whole model, "
             f"{_count(self.n_inputs, 'input')}, {_count(len(self.outputs), 'output')}: {verdict}"
         ]
-        if not self.depends_on_input and self.n_inputs > 1:
+        if self.depends_on_input is False:
             lines.append("note: the outputs did not change with the input, so this comparison proves little")
         return "\n".join(lines)
 
@@ -170,7 +172,10 @@ def verify_plan(
                 if name in first and not np.array_equal(first[name], value, equal_nan=value.dtype.kind == "f"):
                     changes.add(name)
                 first.setdefault(name, value)
-    compared = tuple(OutputComparison(name, errors[name], bool(same[name]), name in changes) for name in names)
+    compared = tuple(
+        OutputComparison(name, errors[name], bool(same[name]), name in changes if len(trials) > 1 else None)
+        for name in names
+    )
     return Verification(compared, len(trials), allowed)
 
 

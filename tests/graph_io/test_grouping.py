@@ -165,3 +165,16 @@ def test_a_weight_is_no_place_to_cut():
     for name in ("w0", "e0"):
         with pytest.raises(graph_io.ModelError, match=f"tensor '{name}' is a constant, which never crosses"):
             graph_io.head_of_cut(graph, [name])
+
+
+def test_half_precision_convolutions_can_be_profiled():
+    generator = np.random.default_rng(0)
+    constants = {f"w{n}": (generator.standard_normal((16, 16, 3, 3)) * 0.1).astype(np.float16) for n in range(3)}
+    nodes = []
+    for number, (before, after) in enumerate(zip(("x", "a", "b"), ("a", "b", "y"), strict=True)):
+        nodes.append(helper.make_node("Conv", [before, f"w{number}"], [f"c{number}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"c{number}"], [after]))
+    kind = (TensorProto.FLOAT16, [1, 16, 32, 32])
+    graph = graph_io.load_graph(_model(nodes, {"x": kind}, {"y": kind}, constants))
+    kernels = graph_io.deployed_kernels(graph)
+    assert {layer for layers in kernels.values() for layer in layers} == set(graph)
