@@ -511,7 +511,7 @@ def test_no_room_for_temporary_files(small_files, tmp_path):
     [
         (OSError(28, "No space left on device", "a/b"), 2, "error: 'a/b': No space left on device; check that"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
-        (BrokenPipeError(32, "Broken pipe"), 1, ""),
+        (BrokenPipeError(32, "Broken pipe"), 141, ""),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -543,7 +543,7 @@ def test_a_reader_that_goes_away_ends_it_in_silence(small_files, options):
             encoding="utf-8",
             timeout=60,
         )
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------

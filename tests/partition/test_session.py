@@ -214,7 +214,7 @@ def test_random_models_in_the_stages_of_random_timings(seed, tmp_path):
 def test_verification_of_inputs_given():
     plan = partition(relu_chain(), "wifi", cut=["t0"])
     one = plan.verify(inputs=[{"x": FLOATS}])
-    assert (one.n_inputs, one.ok, one.depends_on_input) == (1, True, False)
+    assert (one.n_inputs, one.ok, one.depends_on_input) == (1, True, None)
     two = plan.verify(inputs=[{"x": FLOATS}, {"x": FLOATS * 2}])
     assert (two.n_inputs, two.ok, two.depends_on_input) == (2, True, True)
     with pytest.raises(InputError, match="verify got no inputs"):
