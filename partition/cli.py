@@ -16,7 +16,7 @@ import typer
 from partition import __version__
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
 from partition.latency.machines import shipped_machines
-from partition.terminal import console, drop_output, fail, print_plan, show_json, steps, system_reason
+from partition.terminal import CLOSED_PIPE_CODE, console, drop_output, fail, print_plan, show_json, steps, system_reason
 
 if TYPE_CHECKING:
     from partition.plan import Plan
@@ -57,7 +57,7 @@ def main() -> None:
         code = fail("interrupted", 130)
     except OSError as error:
         drop_output()
-        code = 141 if isinstance(error, BrokenPipeError) else fail(system_reason(error), 2)
+        code = CLOSED_PIPE_CODE if isinstance(error, BrokenPipeError) else fail(system_reason(error), 2)
     sys.exit(code)
 
 

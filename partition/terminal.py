@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from partition.plan import Plan
     from partition.runtime.verify import Verification
 
+CLOSED_PIPE_CODE = 141
+"""128 and the number of SIGPIPE."""
+
 
 def console(*, stderr: bool = False) -> "Console":
     """Return a console that takes no text for markup: the names in a model are anybody's."""
     from rich.console import Console
 
     class PipeConsole(Console):
-        """Leaves a closed pipe to the command's own exit code; rich would exit with 1."""
+        """Leaves a closed pipe with the command's own exit code; rich would take 1."""
 
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
+            leave_closed_pipe()
 
     return PipeConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
 
@@ -92,7 +95,10 @@ def print_plan(plan: "Plan", out: Path | None, times: dict[str, float], verifica
 
 def show_json(content: dict[str, Any]) -> None:
     """Print plain JSON values on stdout."""
-    print(json.dumps(content, indent=2, allow_nan=False))  # noqa: T201
+    try:
+        print(json.dumps(content, indent=2, allow_nan=False), flush=True)  # noqa: T201
+    except BrokenPipeError:
+        leave_closed_pipe()
 
 
 def fail(error: object, code: int) -> int:
@@ -111,6 +117,12 @@ def system_reason(error: OSError) -> str:
         f"{place}{error.strerror or error}; "
         "check that standard output and the folder of temporary files (TMPDIR) can be written and have room"
     )
+
+
+def leave_closed_pipe() -> NoReturn:
+    """Exit in silence with the code of a closed pipe; typer would take 1, which means a failed verification."""
+    drop_output()
+    raise SystemExit(CLOSED_PIPE_CODE)
 
 
 def drop_output() -> None:
