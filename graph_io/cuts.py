@@ -41,17 +41,16 @@ def head_of_cut(graph: LayerGraph, cut: Iterable[str]) -> frozenset[str]:
         if layer is not None and layer not in head:
             head.add(layer)
             pending.extend(graph.predecessors(layer))
-    for name in names:
-        readers_in_head = [reader for reader in tensors[name].consumers if reader in head]
-        crosses = len(readers_in_head) < len(tensors[name].consumers) or name in graph.graph["outputs"]
-        if readers_in_head and not crosses:
-            below = next(other for other in names if _leads_to(graph, readers_in_head, tensors[other].producer))
-            raise ModelError(f"cut: tensor '{below}' is downstream of '{name}'; a legal cut holds only one of them")
     crossing = {
         tensor.name
         for tensor in tensors.values()
         if (tensor.producer is None or tensor.producer in head) and not head.issuperset(tensor.consumers)
     }
+    for name in names:
+        readers_in_head = [reader for reader in tensors[name].consumers if reader in head]
+        if readers_in_head and name not in crossing and name not in graph.graph["outputs"]:
+            below = next(other for other in names if _leads_to(graph, readers_in_head, tensors[other].producer))
+            raise ModelError(f"cut: tensor '{below}' is downstream of '{name}'; a legal cut holds only one of them")
     _refuse_escape(graph, frozenset(names), crossing)
     _refuse_unnamed(graph, frozenset(names), crossing)
     return frozenset(head)
@@ -71,12 +70,9 @@ def single_tensor_cuts(graph: LayerGraph) -> tuple[str, ...]:
     closing: dict[int, list[str]] = {}
     for name, index in last_use.items():
         closing.setdefault(index, []).append(name)
-    # A layer that no input reaches (it draws random numbers) lies on no path that a cut must meet.
-    reached = set(graph.graph["inputs"])
+    reached = _reached(graph)
     for index, layer in enumerate(graph.nodes):
-        if not reached.isdisjoint(graph.nodes[layer]["layer"].inputs):
-            reached.update(graph.nodes[layer]["layer"].outputs)
-            open_tensors.update(graph.nodes[layer]["layer"].outputs)
+        open_tensors.update(reached.intersection(graph.nodes[layer]["layer"].outputs))
         open_tensors.difference_update(closing.get(index, ()))
         if len(open_tensors) == 1:
             found.update(dict.fromkeys(open_tensors))
@@ -86,6 +82,15 @@ def single_tensor_cuts(graph: LayerGraph) -> tuple[str, ...]:
 def _tensors(graph: LayerGraph) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = graph.graph["tensors"]
     return tensors
+
+
+def _reached(graph: LayerGraph) -> set[str]:
+    """Return the tensors that an input reaches; what only random draws reach lies on no path that a cut must meet."""
+    reached = set(graph.graph["inputs"])
+    for _, data in graph.nodes(data=True):
+        if not reached.isdisjoint(data["layer"].inputs):
+            reached.update(data["layer"].outputs)
+    return reached
 
 
 def _check_known(graph: LayerGraph, name: str) -> None:
@@ -142,15 +147,8 @@ def _refuse_escape(graph: LayerGraph, cut: frozenset[str], crossing: set[str]) -
 
 def _refuse_unnamed(graph: LayerGraph, cut: frozenset[str], crossing: set[str]) -> None:
     """Refuse a cut that a tensor crosses unnamed, behind one member and beside another, though an input reaches it."""
-    tensors = _tensors(graph)
-    reached = set(graph.graph["inputs"])
-    pending = list(reached)
-    while pending:
-        for reader in tensors[pending.pop()].consumers:
-            fresh = [output for output in graph.nodes[reader]["layer"].outputs if output not in reached]
-            reached.update(fresh)
-            pending.extend(fresh)
-    missing = next((name for name in tensors if name in crossing and name in reached and name not in cut), None)
+    reached = _reached(graph)
+    missing = next((name for name in _tensors(graph) if name in crossing and name in reached and name not in cut), None)
     if missing is not None:
         raise ModelError(
             f"cut: tensor '{missing}' crosses it too, since layers on both sides read it; add it to the cut"

@@ -156,7 +156,7 @@ def _infer(bare: ModelProto, name: str) -> dict[str, ShapeAndType]:
     try:
         graph = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
     except Exception as error:  # onnx raises InferenceError, a bare RuntimeError or ValidationError here
-        raise ModelError(f"model '{name}': shapes cannot be inferred: {str(error).strip().splitlines()[0]}") from error
+        raise ModelError(f"model '{name}': shapes cannot be inferred: {runtime_reason(error)}") from error
     found = {tensor.name: _initializer(tensor.data_type, tensor.dims) for tensor in graph.initializer}
     # Inputs come last: an input that is handed through is also an output, whose declared shape was cleared.
     found |= {value.name: _concrete(value) for value in (*graph.output, *graph.value_info, *graph.input)}
