@@ -11,7 +11,7 @@ from graph_io import light_model, load_graph, single_tensor_cuts
 from partition import Plan, partition
 
 _COLOURS = {"device": "#4c78a8", "uplink": "#f2a65a", "server": "#59a14f", "downlink": "#e0c068"}
-_ROW, _BAR, _LEFT, _TOP, _PLOT = 24, 16, 225, 66, 500
+_ROW, _BAR, _LEFT, _TOP, _PLOT = 24, 16, 245, 66, 490
 
 
 def bars(model: str, bandwidth: str) -> list[tuple[str, dict[str, float], bool]]:
