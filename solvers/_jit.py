@@ -35,6 +35,10 @@ class Backend:
             return values.tolist() if isinstance(values, np.ndarray) else list(values)
         return np.array(values, dtype=dtype)
 
+    def view(self, values: NDArray[Any]) -> Any:
+        """Return `values` for reading only: a list, or the array itself, which must have the kernel's dtype."""
+        return values.tolist() if self.plain else values
+
     def full(self, size: int, value: float, dtype: type[np.generic] = np.int64) -> Any:
         """Return `size` copies of `value`; pass a float for float kernels."""
         return [value] * size if self.plain else np.full(size, value, dtype=dtype)

@@ -1,9 +1,12 @@
 """What a placement costs: the one function that every method and every test answers to.
 
-A tensor is sent at most once to each other machine that consumes it. Messages are counted by stages: a layer's
-stage is one more than its producer's if they sit on different machines, the largest over all producers. Every
-boundary between stages below the highest carries a tensor that no other message could carry, so the number of
-messages is the highest stage, and they alternate device -> server, server -> device.
+A tensor is sent at most once to each other machine that consumes it. With two machines messages are counted by
+stages: a layer's stage is one more than its producer's if they sit on different machines, the largest over all
+producers. Every boundary between stages below the highest carries a tensor that no other message could carry, so the
+number of messages is the highest stage, and they alternate device -> server, server -> device.
+
+With more machines there is no such order, and every tensor sent is charged a delay of its own: an upper bound on what
+messages that carry several tensors cost. Without delays the value is exact for any number of machines.
 """
 
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ class Breakdown:
     transfer: FloatArray  # (n_machines, n_machines) tensors sent from i to j
     sent_tensors: tuple[tuple[int, int, int], ...]  # (tensor, i, j), each sent once
     delay: float
-    n_messages: int
+    n_messages: int  # with more than two machines, one for each of sent_tensors
     value: float  # the sum; inf if not allowed or beyond max_server_visits
 
     def __repr__(self) -> str:
@@ -35,31 +38,49 @@ class Breakdown:
 def evaluate(problem: Problem, placement: Any) -> float:
     """Return the cost of `placement`, (n_layers,) machines; inf if it is not allowed.
 
+    With more than two machines and delays this is an upper bound, see the module.
+
     Raises
     ------
     ProblemError
         The placement has the wrong shape or names machines that do not exist.
-    MethodError
-        More than two machines.
+
+    Notes
+    -----
+    O(n_layers + n_consumers + n_tensors * n_machines).
     """
     machines = checked_placement(problem, placement)
-    compute, transfer, _, _, _ = _without_delay(problem, machines)
-    n_messages = _n_messages(problem, machines)
-    return _value(problem, compute, transfer, n_messages)
+    if not _obeys(problem, machines):
+        return float("inf")
+    if problem.n_machines > 2:
+        return _added(problem, machines, problem.per_tensor + problem.delay)
+    return _added(problem, machines, problem.per_tensor) + delay_cost(problem, _n_messages(problem, machines))
 
 
 def breakdown(problem: Problem, placement: Any) -> Breakdown:
     """Return the parts that `evaluate` adds up; same arguments and errors."""
     machines = checked_placement(problem, placement)
-    compute, transfer, tensors, senders, receivers = _without_delay(problem, machines)
-    n_messages = _n_messages(problem, machines)
+    n_machines = problem.n_machines
+    costs = problem.compute[np.arange(problem.n_layers), machines]
+    compute = np.bincount(machines, weights=costs, minlength=n_machines).astype(np.float64)
+    tensors, senders, receivers = _sent(problem, machines)
+    prices = (
+        problem.per_tensor[senders, receivers]
+        + problem.tensor_size_bytes[tensors] * problem.per_byte[senders, receivers]
+    )
+    transfer = np.bincount(senders * n_machines + receivers, weights=prices, minlength=n_machines * n_machines)
+    if n_machines > 2:
+        n_messages, delay = len(tensors), float(problem.delay[senders, receivers].sum())
+    else:
+        n_messages = _n_messages(problem, machines)
+        delay = delay_cost(problem, n_messages)
     return Breakdown(
         compute=read_only(compute),
-        transfer=read_only(transfer),
+        transfer=read_only(transfer.astype(np.float64).reshape(n_machines, n_machines)),
         sent_tensors=tuple(zip(tensors.tolist(), senders.tolist(), receivers.tolist(), strict=True)),
-        delay=delay_cost(problem, n_messages),
+        delay=delay,
         n_messages=n_messages,
-        value=_value(problem, compute, transfer, n_messages),
+        value=evaluate(problem, machines),
     )
 
 
@@ -75,14 +96,13 @@ def stages(problem: Problem, placement: Any) -> IntArray:
     graph, backend = problem.graph, choose(problem.n_layers)
     out = backend.load(machines)
     arguments = (graph.order, graph.successor_offsets, graph.successors, machines)
-    backend.run(_stages, *(backend.load(argument) for argument in arguments), out)
+    backend.run(_stages, *(backend.view(argument) for argument in arguments), out)
     return np.array(out, dtype=np.int64)
 
 
 def delay_free_value(problem: Problem, machines: IntArray) -> float:
     """Return compute plus transfers of a checked placement, without delays and without the limit on visits."""
-    compute, transfer, _, _, _ = _without_delay(problem, machines)
-    return float(compute.sum() + transfer.sum())
+    return _added(problem, machines, problem.per_tensor)
 
 
 def delay_cost(problem: Problem, n_messages: int) -> float:
@@ -101,48 +121,80 @@ def checked_placement(problem: Problem, placement: Any) -> IntArray:
     if machines.size and machines.dtype.kind not in "iub":
         raise ProblemError(f"the placement has type {machines.dtype}; give machine numbers")
     machines = machines.astype(np.int64, copy=False)
-    wrong = (machines < 0) | (machines >= problem.n_machines)
-    if bool(np.any(wrong)):
-        layer = int(np.argmax(wrong))
+    if machines.size and (machines.min() < 0 or machines.max() >= problem.n_machines):
+        layer = int(np.argmax((machines < 0) | (machines >= problem.n_machines)))
         raise ProblemError(
             f"{problem.layer(layer)} is placed on machine {machines[layer]}; machines are 0 to {problem.n_machines - 1}"
         )
     return machines
 
 
-def _without_delay(problem: Problem, machines: IntArray) -> tuple[FloatArray, FloatArray, IntArray, IntArray, IntArray]:
-    n_machines, n_tensors = problem.n_machines, problem.n_tensors
-    costs = problem.compute[np.arange(problem.n_layers), machines]
-    compute = np.bincount(machines, weights=costs, minlength=n_machines).astype(np.float64)
-    needed = np.zeros((n_tensors, n_machines), dtype=bool)
-    owner = np.repeat(np.arange(n_tensors), problem.consumer_counts())
+def _obeys(problem: Problem, machines: IntArray) -> bool:
+    """Tell whether colocated layers share machines and the server is not asked too often."""
+    for group in problem.colocated:
+        if len({int(machines[layer]) for layer in group}) > 1:
+            return False
+    if problem.max_server_visits is None:
+        return True
+    return (_n_messages(problem, machines) + 1) // 2 <= problem.max_server_visits
+
+
+def _sent(problem: Problem, machines: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return tensor, sender and receiver of everything that is sent."""
+    needed = np.zeros((problem.n_tensors, problem.n_machines), dtype=bool)
+    owner = np.repeat(np.arange(problem.n_tensors), problem.consumer_counts())
     needed[owner, machines[problem.consumer_layers]] = True
     source = machines[problem.tensor_producer]
-    needed[np.arange(n_tensors), source] = False
+    needed[np.arange(problem.n_tensors), source] = False
     tensors, receivers = np.nonzero(needed)
-    senders = source[tensors]
-    prices = (
-        problem.per_tensor[senders, receivers]
-        + problem.tensor_size_bytes[tensors] * problem.per_byte[senders, receivers]
-    )
-    transfer = np.bincount(senders * n_machines + receivers, weights=prices, minlength=n_machines * n_machines)
-    by_link = transfer.astype(np.float64).reshape(n_machines, n_machines)
-    return compute, by_link, tensors, senders, receivers
+    return tensors, source[tensors], receivers
 
 
 def _n_messages(problem: Problem, machines: IntArray) -> int:
-    if problem.n_machines > 2:
-        raise MethodError(f"messages are counted for 2 machines, the problem has {problem.n_machines}")
     if not bool(np.any(machines)):
         return 0
     return int(stages(problem, machines).max())
 
 
-def _value(problem: Problem, compute: FloatArray, transfer: FloatArray, n_messages: int) -> float:
-    visits = (n_messages + 1) // 2
-    if problem.max_server_visits is not None and visits > problem.max_server_visits:
-        return float("inf")
-    return float(compute.sum() + transfer.sum()) + delay_cost(problem, n_messages)
+def _added(problem: Problem, machines: IntArray, per_tensor: FloatArray) -> float:
+    backend = choose(problem.n_layers)
+    floats = (problem.compute, problem.tensor_size_bytes, per_tensor, problem.per_byte)
+    integers = (machines, problem.tensor_producer, problem.consumer_offsets, problem.consumer_layers)
+    return float(
+        backend.run(
+            _add,
+            *(backend.view(array.ravel()) for array in floats),
+            *(backend.view(array) for array in integers),
+            backend.full(problem.n_machines, -1),
+        )
+    )
+
+
+def _add(
+    compute: Any,
+    sizes: Any,
+    per_tensor: Any,
+    per_byte: Any,
+    machines: Any,
+    producers: Any,
+    offsets: Any,
+    consumers: Any,
+    reached: Any,
+) -> float:
+    """Add compute and transfers; `reached` (n_machines,) starts at -1 and holds the last tensor sent to each."""
+    n_machines = len(reached)
+    total = 0.0
+    for layer in range(len(machines)):
+        total += compute[layer * n_machines + machines[layer]]
+    for tensor in range(len(producers)):
+        source = machines[producers[tensor]]
+        for k in range(offsets[tensor], offsets[tensor + 1]):
+            target = machines[consumers[k]]
+            if target != source and reached[target] != tensor:
+                reached[target] = tensor
+                link = source * n_machines + target
+                total += per_tensor[link] + sizes[tensor] * per_byte[link]
+    return total
 
 
 def _stages(order: Any, offsets: Any, successors: Any, machines: Any, out: Any) -> int:

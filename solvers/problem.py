@@ -31,7 +31,10 @@ class Problem:
     per_tensor, per_byte, delay : (n_machines, n_machines) float64, >= 0, finite, zero diagonal
         Cost of sending one tensor, one byte, one message from machine i to machine j.
     max_server_visits : int or None
-        How often the server may be asked within one inference; None = without limit.
+        How often the server may be asked within one inference; None = without limit. With more than two machines
+        there is no one server, and None is the only choice.
+    colocated : tuple of tuples of int
+        Groups of layers that must share a machine.
     layer_names, tensor_names : tuples of str, empty or complete
         Used in error messages.
 
@@ -57,6 +60,7 @@ class Problem:
     per_byte: FloatArray
     delay: FloatArray
     max_server_visits: int | None = 1
+    colocated: tuple[tuple[int, ...], ...] = ()
     layer_names: tuple[str, ...] = ()
     tensor_names: tuple[str, ...] = ()
     graph: LayerGraph = field(init=False, repr=False)
@@ -72,6 +76,8 @@ class Problem:
         self._check_compute()
         self._check_links()
         self._check_tensors()
+        self._check_colocated()
+        self._check_total()
         object.__setattr__(self, "graph", self._sorted_graph())
 
     @classmethod
@@ -84,6 +90,7 @@ class Problem:
         per_byte: Any = None,
         delay: Any = None,
         max_server_visits: int | None = 1,
+        colocated: Iterable[Sequence[int]] = (),
         layer_names: Sequence[str] = (),
         tensor_names: Sequence[str] = (),
     ) -> "Problem":
@@ -116,6 +123,7 @@ class Problem:
             per_byte=none if per_byte is None else per_byte,
             delay=none if delay is None else delay,
             max_server_visits=max_server_visits,
+            colocated=tuple(tuple(group) for group in colocated),
             layer_names=tuple(layer_names),
             tensor_names=tuple(tensor_names),
         )
@@ -155,6 +163,46 @@ class Problem:
         costs = self.per_tensor[sender, receiver] + self.tensor_size_bytes * self.per_byte[sender, receiver]
         return np.asarray(costs, dtype=np.float64)
 
+    def with_costs(
+        self,
+        *,
+        compute: Any = None,
+        tensor_size_bytes: Any = None,
+        per_tensor: Any = None,
+        per_byte: Any = None,
+        delay: Any = None,
+    ) -> "Problem":
+        """Return a problem on the same layers and tensors with other costs; what is left out stays.
+
+        The graph is shared and not looked at again. Same errors as the constructor. O(what is given).
+        """
+        other = object.__new__(Problem)
+        for name in Problem.__slots__:
+            object.__setattr__(other, name, getattr(self, name))
+        given = {
+            "compute": compute,
+            "tensor_size_bytes": tensor_size_bytes,
+            "per_tensor": per_tensor,
+            "per_byte": per_byte,
+            "delay": delay,
+        }
+        for name, values in given.items():
+            if values is None:
+                continue
+            array = _floats(name, values)
+            if array.shape != getattr(self, name).shape:
+                raise ProblemError(f"{name} has shape {array.shape}; give {getattr(self, name).shape}")
+            object.__setattr__(other, name, array)
+        if compute is not None:
+            other._check_compute()
+            other._check_colocated()
+        if tensor_size_bytes is not None:
+            other._check_sizes()
+        if not (per_tensor is None and per_byte is None and delay is None):
+            other._check_links()
+        other._check_total()
+        return other
+
     def _check_shapes(self) -> None:
         if self.compute.ndim != 2 or self.compute.shape[1] == 0:
             raise ProblemError(
@@ -183,6 +231,10 @@ class Problem:
         visits = self.max_server_visits
         if visits is not None and (isinstance(visits, bool) or not isinstance(visits, int | np.integer) or visits < 0):
             raise ProblemError(f"max_server_visits is {visits!r}; give a whole number >= 0, or None for no limit")
+        if visits is not None and n_machines > 2:
+            raise ProblemError(
+                f"max_server_visits is {visits}, which counts visits to one server; with {n_machines} machines give None"
+            )
         object.__setattr__(self, "max_server_visits", None if visits is None else int(visits))
 
     def _check_compute(self) -> None:
@@ -208,12 +260,16 @@ class Problem:
                 legal = "a machine sends itself nothing: give 0" if i == j else "give a finite number >= 0"
                 raise ProblemError(f"{name} from machine {i} to machine {j} is {matrix[i, j]}; {legal}")
 
-    def _check_tensors(self) -> None:
-        n_layers, sizes = self.n_layers, self.tensor_size_bytes
+    def _check_sizes(self) -> None:
+        sizes = self.tensor_size_bytes
         bad = ~np.isfinite(sizes) | (sizes < 0)
         if bool(np.any(bad)):
             tensor = int(np.argmax(bad))
             raise ProblemError(f"{self.tensor(tensor)} has {sizes[tensor]} bytes; give a finite number >= 0")
+
+    def _check_tensors(self) -> None:
+        n_layers = self.n_layers
+        self._check_sizes()
         producers, consumers = self.tensor_producer, self.consumer_layers
         bad = (producers < 0) | (producers >= n_layers)
         if bool(np.any(bad)):
@@ -241,9 +297,24 @@ class Problem:
             raise ProblemError(
                 f"{self.tensor(key // n_layers)} lists {self.layer(key % n_layers)} twice; list each consumer once"
             )
+
+    def _check_colocated(self) -> None:
+        groups = tuple(tuple(int(layer) for layer in _integers("colocated", group)) for group in self.colocated)
+        object.__setattr__(self, "colocated", groups)
+        for group in groups:
+            for layer in group:
+                if not 0 <= layer < self.n_layers:
+                    raise ProblemError(f"colocated names layer {layer}; layers are 0 to {self.n_layers - 1}")
+            if len(set(group)) < len(group):
+                raise ProblemError(f"colocated lists {self.layer(group[0])} or one beside it twice; list each layer once")
+            if group and not bool(np.any(np.isfinite(self.compute[list(group)]).all(axis=0))):
+                names = ", ".join(self.layer(layer) for layer in group)
+                raise InfeasibleError(f"no machine allows all of the colocated {names}; lift a restriction")
+
+    def _check_total(self) -> None:
         with np.errstate(over="ignore"):
-            total = np.sum(np.abs(self.compute[np.isfinite(self.compute)])) + self.delay.sum() * (n_layers + 1)
-            total += np.sum(self.per_tensor.max() + sizes * self.per_byte.max())
+            total = np.sum(np.abs(self.compute[np.isfinite(self.compute)])) + self.delay.sum() * (self.n_layers + 1)
+            total += np.sum(self.per_tensor.max() + self.tensor_size_bytes * self.per_byte.max()) * self.n_machines
         if not np.isfinite(total):
             raise ProblemError("the costs add up to more than float64 holds; use a larger unit")
 

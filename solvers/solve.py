@@ -66,6 +66,8 @@ def solve(problem: Problem, method: str = "auto", *, node_limit: int | None = No
     >>> solve(problem)
     Solution(5, optimal, 1 of 3 layers off the device, chain)
     """
+    if problem.colocated:
+        raise MethodError("no method takes colocated layers yet")
     if method != "auto":
         if method not in METHODS:
             raise MethodError(f"there is no method {method!r}; choose from auto, {', '.join(METHODS)}")
