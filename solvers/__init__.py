@@ -1,5 +1,6 @@
 """Exact placement of layers on machines: arrays in, a proven placement out. Knows no ONNX and no graphs library."""
 
+from solvers.analysis import Analysis, analyse
 from solvers.errors import InfeasibleError, MethodError, ProblemError, SolverError
 from solvers.evaluation import Breakdown, breakdown, evaluate, stages
 from solvers.problem import Problem
@@ -10,6 +11,7 @@ __distribution__ = "dnn-partition"
 __version__ = "0.1.0"
 
 __all__ = [
+    "Analysis",
     "Breakdown",
     "InfeasibleError",
     "MethodError",
@@ -18,6 +20,7 @@ __all__ = [
     "Solution",
     "SolverError",
     "__version__",
+    "analyse",
     "breakdown",
     "evaluate",
     "solve",

@@ -7,7 +7,7 @@ it compiled. The order of operations is the same, so the results are the same to
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ PLAIN_LIMIT = 2_000
 
 override: str | None = None
 """Tests set ``"plain"`` or ``"compiled"`` here; None leaves the choice to the rule above."""
+
+_Tuple = TypeVar("_Tuple", bound=tuple[Any, ...])
 
 _compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
 
@@ -38,6 +40,13 @@ class Backend:
     def view(self, values: NDArray[Any]) -> Any:
         """Return `values` for reading only: a list, or the array itself, which must have the kernel's dtype."""
         return values.tolist() if self.plain else values
+
+    def views(self, arrays: _Tuple) -> _Tuple:
+        """Return a named tuple with a view of each array; what is no array stays."""
+        if not self.plain:
+            return arrays
+        fields: Any = (self.view(field) if isinstance(field, np.ndarray) else field for field in arrays)
+        return type(arrays)(*fields)
 
     def full(self, size: int, value: float, dtype: type[np.generic] = np.int64) -> Any:
         """Return `size` copies of `value`; pass a float for float kernels."""

@@ -53,6 +53,8 @@ def solve_chain(problem: Problem) -> Solution:
 def chain_order(problem: Problem) -> IntArray:
     """Return the layers along the path, (n_layers,) int64; raise MethodError if they do not form one."""
     graph, n_layers = problem.graph, problem.n_layers
+    if problem.colocated:
+        raise MethodError(f"chain takes layers one by one, {problem.layer(problem.colocated[0][0])} is colocated")
     shared = problem.consumer_counts() > 1
     if bool(np.any(shared)):
         tensor = problem.tensor(int(np.argmax(shared)))

@@ -1,57 +1,53 @@
 """The face: pick a method, run it, answer with a Solution."""
 
-from collections.abc import Callable
-
+from solvers.analysis import WORK_LIMIT, Analysis, analyse
+from solvers.branch_aware import solve_branch_aware
 from solvers.errors import MethodError
 from solvers.problem import Problem
 from solvers.solution import Solution
 
-
-def _chain(problem: Problem, node_limit: int | None) -> Solution:
-    from solvers.chain import solve_chain
-
-    return solve_chain(problem)
-
-
-def _dp(problem: Problem, node_limit: int | None) -> Solution:
-    from solvers.series_parallel import solve_series_parallel
-
-    return solve_series_parallel(problem)
-
-
-def _min_cut(problem: Problem, node_limit: int | None) -> Solution:
-    from solvers.branch_and_bound import NODE_LIMIT, solve_min_cut
-
-    return solve_min_cut(problem, node_limit=NODE_LIMIT if node_limit is None else node_limit)
-
-
-METHODS: dict[str, Callable[[Problem, int | None], Solution]] = {"chain": _chain, "dp": _dp, "min-cut": _min_cut}
+METHODS = ("chain", "dp", "min-cut", "milp")
 """In the order in which "auto" tries them."""
 
 
-def solve(problem: Problem, method: str = "auto", *, node_limit: int | None = None) -> Solution:
-    """Find the cheapest placement of the layers on a device and a server.
+def solve(
+    problem: Problem,
+    method: str = "auto",
+    *,
+    analysis: Analysis | None = None,
+    node_limit: int | None = None,
+    time_limit_s: float | None = None,
+) -> Solution:
+    """Find the cheapest placement of the layers on the machines.
 
     Parameters
     ----------
     problem : Problem
-    method : {"auto", "chain", "dp", "min-cut"}
-        "chain" takes one path of layers, "dp" what folds by eliminating layers with at most two neighbours,
-        "min-cut" everything; "auto" takes the first of them that does not refuse.
+    method : {"auto", "chain", "dp", "min-cut", "milp"}
+        "chain" takes one path of layers on two machines, "dp" every graph whose elimination stays narrow, on any
+        number of machines, "min-cut" everything on two machines, "milp" everything, slowly. "auto" takes the first
+        of them that does not refuse; with more than two machines "min-cut" always does.
+    analysis : Analysis, optional
+        From `analyse`: saves "dp" its symbolic phase. With "auto" it goes straight to "dp".
     node_limit : int, optional
         Cuts that "min-cut" may solve while branching, 10,000 if not given. At the limit the answer comes with a gap.
+    time_limit_s : float, optional
+        After which "min-cut" stops branching, and "milp" stops, with a gap.
 
     Returns
     -------
     Solution
-        Proven optimal by "chain" and "dp" always, by "min-cut" unless it met its node limit.
+        Proven optimal by "chain" always, by "dp" but for delays between more than two machines, by the others unless
+        they met a limit.
 
     Raises
     ------
     MethodError
         The method refuses the problem, or there is no such method.
     InfeasibleError
-        No placement obeys the allowed machines and the limit on visits.
+        No placement obeys the allowed machines, the colocated layers and the limit on visits.
+    ProblemError
+        The analysis is another problem's.
 
     Examples
     --------
@@ -66,16 +62,45 @@ def solve(problem: Problem, method: str = "auto", *, node_limit: int | None = No
     >>> solve(problem)
     Solution(5, optimal, 1 of 3 layers off the device, chain)
     """
-    if problem.colocated:
-        raise MethodError("no method takes colocated layers yet")
-    if method != "auto":
-        if method not in METHODS:
-            raise MethodError(f"there is no method {method!r}; choose from auto, {', '.join(METHODS)}")
-        return METHODS[method](problem, node_limit)
+    if method == "auto":
+        if analysis is not None:
+            return solve_branch_aware(problem, analysis=analysis)
+        return _first_that_takes(problem, node_limit, time_limit_s)
+    if method not in METHODS:
+        raise MethodError(f"there is no method {method!r}; choose from auto, {', '.join(METHODS)}")
+    return _run(problem, method, analysis, node_limit, time_limit_s, WORK_LIMIT)
+
+
+def _first_that_takes(problem: Problem, node_limit: int | None, time_limit_s: float | None) -> Solution:
+    # On two machines a cut is quicker than wide tables; on more there is only the integer program, which is slow.
+    work_limit = 1_000_000 + 512 * problem.n_layers if problem.n_machines == 2 else WORK_LIMIT
     refusals = []
-    for attempt in METHODS.values():
+    for method in METHODS:
         try:
-            return attempt(problem, node_limit)
+            return _run(problem, method, None, node_limit, time_limit_s, work_limit)
         except MethodError as refusal:
             refusals.append(str(refusal))
     raise MethodError("no method takes this problem: " + "; ".join(refusals))
+
+
+def _run(
+    problem: Problem,
+    method: str,
+    analysis: Analysis | None,
+    node_limit: int | None,
+    time_limit_s: float | None,
+    work_limit: int,
+) -> Solution:
+    if method == "chain":
+        from solvers.chain import solve_chain
+
+        return solve_chain(problem)
+    if method == "dp":
+        return solve_branch_aware(problem, analysis=analysis or analyse(problem, work_limit=work_limit))
+    if method == "min-cut":
+        from solvers.branch_and_bound import NODE_LIMIT, solve_min_cut
+
+        return solve_min_cut(problem, node_limit=NODE_LIMIT if node_limit is None else node_limit)
+    from solvers.milp import solve_milp
+
+    return solve_milp(problem, time_limit_s=time_limit_s)
