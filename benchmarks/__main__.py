@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,7 +19,11 @@ from graph_io import LIGHT_MODELS
 
 BENCHMARKS = {
     "emit": "what splitting costs: parts against the whole model, and the command against loading the model",
+    "solvers": "what finding the best placement costs, against minimum-cut libraries and HiGHS",
 }
+# What a benchmark imports that the library itself does not need: module, and where it has sections.
+EXTRAS = {"solvers": ("maxflow", "igraph", "ortools")}
+SECTIONED = ("solvers",)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,7 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"'{target}' cannot be written: it is a folder, or its folder does not exist")
     if given.cache is not None and given.cache.exists() and not given.cache.is_dir():
         parser.error(f"--cache '{given.cache}' is not a folder")
-    settings = Settings(given.quick, given.cache, given.models, given.repetitions)
+    if given.workloads is not None and not given.workloads.is_dir():
+        parser.error(f"--workloads '{given.workloads}' is not a folder")
+    _check_sections(parser, given)
+    missing = [module for module in EXTRAS.get(given.name, ()) if find_spec(module) is None]
+    if missing:
+        parser.error(f"benchmark '{given.name}' needs {', '.join(missing)}; install the extra: pip install -e '.[bench]'")
+    settings = Settings(given.quick, given.cache, given.models, given.repetitions, given.workloads, given.only)
     console = Console()
     result = import_module(f"benchmarks.{given.name}").run(settings)
     for table in (*result.tables, bars_table(result.bars)):
@@ -69,11 +80,31 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--models", metavar="A,B", type=_models, help="only these light models")
     parser.add_argument("--repetitions", metavar="N", type=_repetitions, help="instead of as many as time allows")
+    parser.add_argument(
+        "--workloads", metavar="DIR", type=Path, help="cost graphs with known optima, for the benchmark solvers"
+    )
+    parser.add_argument("--only", metavar="A,B", type=_names, help="only these sections of the benchmark solvers")
     return parser
 
 
+def _check_sections(parser: _Parser, given: argparse.Namespace) -> None:
+    if given.name not in SECTIONED:
+        for option in ("only", "workloads"):
+            if getattr(given, option) is not None:
+                parser.error(f"--{option} is for the benchmark {', '.join(SECTIONED)}, not for '{given.name}'")
+        return
+    sections = import_module(f"benchmarks.{given.name}").SECTIONS
+    unknown = next((name for name in given.only or () if name not in sections), None)
+    if unknown is not None:
+        parser.error(f"section '{unknown}' does not exist; the sections are {', '.join(sections)}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.split(",")))
+
+
 def _models(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.split(",")))
+    names = _names(text)
     unknown = next((name for name in names if name not in LIGHT_MODELS), None)
     if unknown is not None:
         raise argparse.ArgumentTypeError(f"light model '{unknown}' does not exist; use {', '.join(LIGHT_MODELS)}")

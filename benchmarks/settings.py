@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SEED = 0
-"""Of the weights and the inputs."""
+"""Of the weights and the inputs, and of generated graphs and costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,15 @@ class Settings:
         Light models to measure instead of the benchmark's own choice.
     repetitions : int or None
         Instead of the benchmark's own choice.
+    workloads : Path or None
+        Folder of cost graphs with known optima; None leaves them out.
+    only : tuple of str or None
+        Sections of the benchmark to run instead of all.
     """
 
     quick: bool = False
     cache: Path | None = None
     models: tuple[str, ...] | None = None
     repetitions: int | None = None
+    workloads: Path | None = None
+    only: tuple[str, ...] | None = None

@@ -116,11 +116,14 @@ def inspect(
 
 @app.command()
 def split(
-    model: ModelArgument,
-    bandwidth: Annotated[
-        str,
-        typer.Option("--bandwidth", "-b", help="Uplink: 3g, 4g, wifi, or a rate such as 8.8Mbps.", show_default=False),
+    context: typer.Context,
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="An ONNX file, or a workload (.json).", show_default=False)
     ],
+    bandwidth: Annotated[
+        str | None,
+        typer.Option("--bandwidth", "-b", help="Uplink: 3g, 4g, wifi, or a rate such as 8.8Mbps.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="New folder for the parts and plan.json.", show_default="only plan"),
@@ -129,7 +132,9 @@ def split(
     rtt: Annotated[str | None, typer.Option(help="Round trip, such as 40ms.", show_default="preset's, or 40ms")] = None,
     device: Annotated[str, typer.Option(help=f"Machine or timings file, or one of: {_MACHINES}.")] = "raspberry-pi-4",
     server: Annotated[str, typer.Option(help="The same for the server.")] = "xeon-server",
-    objective: Annotated[str, typer.Option(help="'latency' or 'energy' (of the device).")] = "latency",
+    objective: Annotated[
+        str, typer.Option(help="'latency' or 'energy' (of the device); 'throughput' for a workload.")
+    ] = "latency",
     output_on: Annotated[str, typer.Option(help="Where the outputs are wanted: device, server or any.")] = "device",
     cut: Annotated[
         list[str] | None, typer.Option(metavar="TENSOR", help="Cut here instead, and compare; repeatable.")
@@ -141,10 +146,20 @@ def split(
     granularity: GranularityOption = "layer",
     method: Annotated[str, typer.Option(help="Solver: auto, chain, dp or min-cut.")] = "auto",
     verify: Annotated[bool, typer.Option("--verify", help="Run parts and whole on random inputs and compare.")] = False,
+    accelerators: Annotated[int | None, typer.Option(help="Of a workload.", show_default="its file's")] = None,
+    cpus: Annotated[int | None, typer.Option(help="Of a workload.", show_default="its file's")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the best cut of a model and write it as ONNX files."""
+    """Find the best cut of a model and write it as ONNX files, or split a workload file over many machines."""
+    from partition.workload_command import check_options, is_workload, split_command
+
+    check_options(context, model, objective, bandwidth)
+    if is_workload(model):
+        if out is not None:
+            _check_output_file(out, "placement file", force=force)
+        split_command(model, out, accelerators=accelerators, cpus=cpus, as_json=as_json)
+        return
     from partition.api import partition
     from partition.saved import check_output_folder
 
@@ -156,7 +171,7 @@ def split(
         step.start(f"loading and planning {model.name}")
         plan = partition(
             model,
-            bandwidth,
+            bandwidth or "",  # checked above
             downlink=downlink,
             rtt=rtt,
             device=device,

@@ -1,6 +1,7 @@
 """Exact placement of layers on machines: arrays in, a proven placement out. Knows no ONNX and no graphs library."""
 
 from solvers.analysis import Analysis, analyse
+from solvers.batch import BatchSolution, solve_batch
 from solvers.errors import InfeasibleError, MethodError, ProblemError, SolverError
 from solvers.evaluation import Breakdown, breakdown, evaluate, stages
 from solvers.problem import Problem
@@ -12,6 +13,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Analysis",
+    "BatchSolution",
     "Breakdown",
     "InfeasibleError",
     "MethodError",
@@ -24,5 +26,6 @@ __all__ = [
     "breakdown",
     "evaluate",
     "solve",
+    "solve_batch",
     "stages",
 ]

@@ -50,7 +50,9 @@ class Backend:
 
     def full(self, size: int, value: float, dtype: type[np.generic] = np.int64) -> Any:
         """Return `size` copies of `value`; pass a float for float kernels."""
-        return [value] * size if self.plain else np.full(size, value, dtype=dtype)
+        if self.plain:
+            return [value] * size
+        return np.zeros(size, dtype=dtype) if value == 0 else np.full(size, value, dtype=dtype)
 
     def run(self, kernel: Callable[..., Any], *arguments: Any) -> Any:
         """Execute `kernel`, compiled if this backend compiles."""

@@ -17,7 +17,7 @@ from solvers._jit import choose
 from solvers.errors import MethodError
 from solvers.problem import Problem
 from solvers.solution import Solution
-from solvers.visits import crossing_costs, highest_stage_allowed, infeasible, require_two_machines
+from solvers.visits import highest_stage_allowed, infeasible, require_two_machines
 
 
 def solve_chain(problem: Problem) -> Solution:
@@ -51,45 +51,60 @@ def solve_chain(problem: Problem) -> Solution:
 
 
 def chain_order(problem: Problem) -> IntArray:
-    """Return the layers along the path, (n_layers,) int64; raise MethodError if they do not form one."""
-    graph, n_layers = problem.graph, problem.n_layers
+    """Return the layers along the path, (n_layers,) int64; raise MethodError if they do not form one. O(n_layers)."""
+    graph = problem.graph
     if problem.colocated:
         raise MethodError(f"chain takes layers one by one, {problem.layer(problem.colocated[0][0])} is colocated")
     shared = problem.consumer_counts() > 1
-    if bool(np.any(shared)):
+    if bool(shared.any()):
         tensor = problem.tensor(int(np.argmax(shared)))
         raise MethodError(f"chain takes one path of layers, {tensor} has several consumers")
-    owners = np.repeat(np.arange(n_layers), np.diff(graph.successor_offsets))
-    pairs = np.unique(owners * max(n_layers, 1) + graph.successors)
-    if bool(np.any(np.bincount(pairs // max(n_layers, 1), minlength=1) > 1)):
-        layer = int(np.argmax(np.bincount(pairs // n_layers)))
+    backend = choose(problem.n_layers)
+    arguments = (graph.order, graph.successor_offsets, graph.successors)
+    broken = int(backend.run(_first_off_the_path, *(backend.view(argument) for argument in arguments)))
+    if broken < 0:
+        return graph.order
+    layer, following = int(graph.order[broken]), int(graph.order[broken + 1])
+    readers = np.unique(graph.successors[graph.successor_offsets[layer] : graph.successor_offsets[layer + 1]])
+    if len(readers) > 1:
         raise MethodError(f"chain takes one path of layers, {problem.layer(layer)} feeds several layers")
-    if bool(np.any(np.bincount(pairs % max(n_layers, 1), minlength=1) > 1)):
-        layer = int(np.argmax(np.bincount(pairs % n_layers)))
-        raise MethodError(f"chain takes one path of layers, {problem.layer(layer)} reads several layers")
-    if n_layers and len(pairs) != n_layers - 1:
-        raise MethodError(f"chain takes one path of layers, the problem has {n_layers - len(pairs)} separate ones")
-    return graph.order
+    if len(readers) == 1 and graph.n_producers[readers[0]] > 1:
+        raise MethodError(f"chain takes one path of layers, {problem.layer(int(readers[0]))} reads several layers")
+    raise MethodError(f"chain takes one path of layers, {problem.layer(following)} lies on another than the first")
+
+
+def _first_off_the_path(order: Any, offsets: Any, successors: Any) -> int:
+    """Return the first position whose layer does not feed the next layer and it alone, -1 if there is none."""
+    for position in range(len(order) - 1):
+        layer = order[position]
+        if offsets[layer] == offsets[layer + 1]:
+            return position
+        for k in range(offsets[layer], offsets[layer + 1]):
+            if successors[k] != order[position + 1]:
+                return position
+    return -1
 
 
 def _scan(problem: Problem, path: IntArray, n_states: int, *, cyclic: bool) -> IntArray | None:
-    upwards, downwards = crossing_costs(problem)
     # With at most one consumer each, the tensors of a layer all go to the next one: their prices add up.
     used = problem.consumer_counts() == 1
-    crossing = np.zeros((2, problem.n_layers))
-    np.add.at(crossing[0], problem.tensor_producer[used], upwards[used])
-    np.add.at(crossing[1], problem.tensor_producer[used], downwards[used])
-    crossing = crossing[:, path]
-    crossing[0] += problem.delay[0, 1]
-    crossing[1] += problem.delay[1, 0]
+    producers, sizes = problem.tensor_producer, problem.tensor_size_bytes
+    if not bool(used.all()):
+        producers, sizes = producers[used], sizes[used]
+    counts = np.bincount(producers, minlength=problem.n_layers)[path]
+    n_bytes = np.bincount(producers, weights=sizes, minlength=problem.n_layers)[path]
+    crossing = np.empty((2, problem.n_layers))
+    for row, (sender, receiver) in enumerate(((0, 1), (1, 0))):
+        per_tensor, per_byte = problem.per_tensor[sender, receiver], problem.per_byte[sender, receiver]
+        crossing[row] = counts * per_tensor + n_bytes * per_byte + problem.delay[sender, receiver]
     backend = choose(problem.n_layers)
     crossed = backend.full(problem.n_layers * n_states, 0, np.int8)
     costs = backend.full(n_states, np.inf, np.float64)
     before = backend.full(n_states, np.inf, np.float64)
     last = backend.run(
         _shortest,
-        backend.load(problem.compute[path].ravel(), np.float64),
-        backend.load(crossing.ravel(), np.float64),
+        backend.view(problem.compute[path].ravel()),
+        backend.view(crossing.ravel()),
         float(problem.delay[0, 1]),
         cyclic,
         costs,

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from solvers._arrays import IntArray
+from solvers._arrays import IndexArray, IntArray
 from solvers._jit import choose
 from solvers.errors import MethodError
+from solvers.network import INDEX
 
-STEP_LIMIT = 1 << 20
+STEP_LIMIT = 1 << 22
 """Combinations of states that one step may run over."""
 
 WIDEST = 16
@@ -34,16 +35,16 @@ class Order(NamedTuple):
     come row by row in the order of their scope. The first tables are those of the network's pairs.
     """
 
-    code: IntArray
-    step_offsets: IntArray  # (n_steps + 1,) into `code`
-    scope_offsets: IntArray  # (n_tables + 1,)
-    scopes: IntArray
+    code: IndexArray
+    step_offsets: IndexArray  # (n_steps + 1,) into `code`
+    scope_offsets: IndexArray  # (n_tables + 1,)
+    scopes: IndexArray
     width: int  # most neighbours that a step has
     work: int  # combinations of states that all steps run over, with the states that the order was made for
     n_strides: int  # scratch that the widest step needs
 
 
-def eliminate(n_states: IntArray, pair_ends: IntArray, constant: IntArray, *, work_limit: int) -> Order:
+def eliminate(n_states: IntArray, pair_ends: IndexArray, constant: IntArray, *, work_limit: int) -> Order:
     """Find an order.
 
     Parameters
@@ -74,33 +75,33 @@ def eliminate(n_states: IntArray, pair_ends: IntArray, constant: IntArray, *, wo
         n_code = 8 * n_vertices * room + 64
         n_tables = n_pairs + n_vertices
         n_scopes = 2 * n_tables + (0 if room == 1 else room * 4 * n_vertices)
-        code, step_offsets = backend.full(n_code, 0), backend.full(n_vertices + 1, 0)
-        scope_offsets, scopes = backend.full(n_tables + 1, 0), backend.full(n_scopes, 0)
+        code, step_offsets = backend.full(n_code, 0, INDEX), backend.full(n_vertices + 1, 0, INDEX)
+        scope_offsets, scopes = backend.full(n_tables + 1, 0, INDEX), backend.full(n_scopes, 0, INDEX)
         result = backend.full(6, 0)
-        halves = _Halves(*(backend.full(n_halves, -1) for _ in range(5)))
+        halves = _Halves(*(backend.full(n_halves, -1, INDEX) for _ in range(5)))
         status = backend.run(
             _eliminate,
             backend.view(n_states),
             backend.view(pair_ends),
             backend.view(constant),
             work_limit,
-            _Vertices(*(backend.full(n_vertices, -1) for _ in range(7))),
+            _Vertices(*(backend.full(n_vertices, -1, INDEX) for _ in range(7))),
             halves,
-            _Members(backend.full(n_scopes, -1), backend.full(n_scopes, -1), backend.full(n_tables, 0)),
+            _Members(*(backend.full(n_scopes, -1, INDEX) for _ in range(2)), backend.full(n_tables, 0, INDEX)),
             _Made(code, step_offsets, scope_offsets, scopes),
-            _Small(*(backend.full(WIDEST + 2, -1) for _ in range(3))),
+            _Small(*(backend.full(WIDEST + 2, -1, INDEX) for _ in range(3))),
             result,
         )
         if status == 0:
             break
         if status == 1:
             raise MethodError(
-                f"dp eliminates layers while their tables are small: {result[0]} of {n_vertices} stay, "
-                f"with {result[3]} neighbours or more each; use min-cut or milp"
+                f"dp eliminates layers while their tables are small: {result[0]} of {n_vertices} layers stay, with tables "
+                f"over {STEP_LIMIT} combinations of states or over {work_limit} in all; use min-cut or milp"
             )
         room *= 4
     n_steps, n_code, n_tables = (int(result[k]) for k in (0, 1, 2))
-    ints = [np.asarray(array, dtype=np.int64) for array in (code, step_offsets, scope_offsets, scopes)]
+    ints = [np.asarray(array, dtype=INDEX) for array in (code, step_offsets, scope_offsets, scopes)]
     return Order(
         code=ints[0][:n_code],
         step_offsets=ints[1][: n_steps + 1],
@@ -161,7 +162,7 @@ def _eliminate(
     small: Any,
     result: Any,
 ) -> int:
-    """Fill `made`; returns 0, or 1 if too wide, or 2 if there is no room. `result`: steps, code, tables, width, work."""
+    """Fill `made` and `result` (steps, code, tables, width, work, strides); returns 1 if too wide, 2 without room."""
     n = len(n_states)
     n_pairs = len(pair_ends) // 2
     widest = 16
@@ -232,7 +233,7 @@ def _eliminate(
             around_half[q] = h
             combinations *= n_states[target[h]]
             h = after[h]
-        if d > 2 and combinations > 1048576:
+        if d > 2 and combinations > 4194304:
             # Set aside, in the last list, until its degree changes.
             vertices.place[v] = widest + 1
             vertices.after[v] = lists[widest + 1]
@@ -399,7 +400,6 @@ def _eliminate(
             lists[new] = u
     if n_left > 0:
         result[0] = n_left
-        result[3] = d
         return 1
     made.step_offsets[n_steps] = n_code
     result[0] = n_steps

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solvers._arrays import FloatArray, IntArray, read_only
 from solvers._jit import choose
@@ -105,12 +106,48 @@ def delay_free_value(problem: Problem, machines: IntArray) -> float:
     return _added(problem, machines, problem.per_tensor)
 
 
+def delay_free_values(
+    problem: Problem, placements: NDArray[np.int8], costs: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+) -> FloatArray:
+    """Return the same for (n_problems, n_layers) placements under their own costs, (n_problems,).
+
+    `costs` are compute, sizes, per_tensor and per_byte, each with a leading dimension of n_problems or of 1.
+    """
+    n_problems, n_layers = placements.shape
+    backend = choose(n_layers * n_problems)
+    values = backend.full(n_problems, 0.0, np.float64)
+    integers = (placements.ravel(), problem.tensor_producer, problem.consumer_offsets, problem.consumer_layers)
+    backend.run(
+        _add,
+        *(backend.view(array.ravel()) for array in costs),
+        *(backend.view(array) for array in integers),
+        backend.full(problem.n_machines, -1),
+        values,
+    )
+    return np.asarray(values, dtype=np.float64)
+
+
+def highest_stages(problem: Problem, placements: NDArray[np.int8]) -> IntArray:
+    """Return the highest stage of each of (n_problems, n_layers) placements on two machines, (n_problems,)."""
+    graph, n_layers = problem.graph, problem.n_layers
+    backend = choose(placements.size)
+    highest, stage = backend.full(len(placements), 0), backend.full(n_layers, 0)
+    arguments = (graph.order, graph.successor_offsets, graph.successors, placements.ravel())
+    backend.run(_highest, *(backend.view(argument) for argument in arguments), stage, highest)
+    return np.asarray(highest, dtype=np.int64)
+
+
 def delay_cost(problem: Problem, n_messages: int) -> float:
+    """Return the delays of `n_messages` alternating messages under the problem's delays."""
+    return alternating_delay(problem.delay, n_messages)
+
+
+def alternating_delay(delay: FloatArray, n_messages: int) -> float:
     """Return the delays of `n_messages` alternating messages, the first one from the device; 0 for one machine."""
     if n_messages == 0:
         return 0.0
     upwards, downwards = (n_messages + 1) // 2, n_messages // 2
-    return float(upwards * problem.delay[0, 1] + downwards * problem.delay[1, 0])
+    return float(upwards * delay[0, 1] + downwards * delay[1, 0])
 
 
 def checked_placement(problem: Problem, placement: Any) -> IntArray:
@@ -151,23 +188,26 @@ def _sent(problem: Problem, machines: IntArray) -> tuple[IntArray, IntArray, Int
 
 
 def _n_messages(problem: Problem, machines: IntArray) -> int:
-    if not bool(np.any(machines)):
-        return 0
-    return int(stages(problem, machines).max())
+    graph, backend = problem.graph, choose(problem.n_layers)
+    highest, stage = backend.full(1, 0), backend.full(problem.n_layers, 0)
+    arguments = (graph.order, graph.successor_offsets, graph.successors, machines)
+    backend.run(_highest, *(backend.view(argument) for argument in arguments), stage, highest)
+    return int(highest[0])
 
 
 def _added(problem: Problem, machines: IntArray, per_tensor: FloatArray) -> float:
     backend = choose(problem.n_layers)
     floats = (problem.compute, problem.tensor_size_bytes, per_tensor, problem.per_byte)
     integers = (machines, problem.tensor_producer, problem.consumer_offsets, problem.consumer_layers)
-    return float(
-        backend.run(
-            _add,
-            *(backend.view(array.ravel()) for array in floats),
-            *(backend.view(array) for array in integers),
-            backend.full(problem.n_machines, -1),
-        )
+    values = backend.full(1, 0.0, np.float64)
+    backend.run(
+        _add,
+        *(backend.view(array.ravel()) for array in floats),
+        *(backend.view(array) for array in integers),
+        backend.full(problem.n_machines, -1),
+        values,
     )
+    return float(values[0])
 
 
 def _add(
@@ -180,21 +220,64 @@ def _add(
     offsets: Any,
     consumers: Any,
     reached: Any,
-) -> float:
-    """Add compute and transfers; `reached` (n_machines,) starts at -1 and holds the last tensor sent to each."""
+    values: Any,
+) -> int:
+    """Add compute and transfers of each placement to `values`.
+
+    The costs have one row for each placement, or one for all. `reached` (n_machines,) starts at -1 and holds the last
+    tensor sent to each machine.
+    """
     n_machines = len(reached)
-    total = 0.0
-    for layer in range(len(machines)):
-        total += compute[layer * n_machines + machines[layer]]
-    for tensor in range(len(producers)):
-        source = machines[producers[tensor]]
-        for k in range(offsets[tensor], offsets[tensor + 1]):
-            target = machines[consumers[k]]
-            if target != source and reached[target] != tensor:
-                reached[target] = tensor
-                link = source * n_machines + target
-                total += per_tensor[link] + sizes[tensor] * per_byte[link]
-    return total
+    n_problems = len(values)
+    n_tensors = len(producers)
+    n_layers = len(machines) // n_problems
+    n_links = n_machines * n_machines
+    compute_step = n_layers * n_machines if len(compute) > n_layers * n_machines else 0
+    size_step = n_tensors if len(sizes) > n_tensors else 0
+    per_tensor_step = n_links if len(per_tensor) > n_links else 0
+    per_byte_step = n_links if len(per_byte) > n_links else 0
+    for problem in range(n_problems):
+        first = problem * n_layers
+        own = problem * compute_step
+        total = 0.0
+        for layer in range(n_layers):
+            total += compute[own + layer * n_machines + machines[first + layer]]
+        for machine in range(n_machines):
+            reached[machine] = -1
+        for tensor in range(n_tensors):
+            source = machines[first + producers[tensor]]
+            for k in range(offsets[tensor], offsets[tensor + 1]):
+                target = machines[first + consumers[k]]
+                if target != source and reached[target] != tensor:
+                    reached[target] = tensor
+                    link = source * n_machines + target
+                    rate = per_byte[problem * per_byte_step + link]
+                    total += per_tensor[problem * per_tensor_step + link] + sizes[problem * size_step + tensor] * rate
+        values[problem] = total
+    return 0
+
+
+def _highest(order: Any, offsets: Any, successors: Any, machines: Any, stage: Any, highest: Any) -> int:
+    """Write the highest stage of each placement; `stage` (n_layers,) is scratch."""
+    n_layers = len(order)
+    for problem in range(len(highest)):
+        first = problem * n_layers
+        for layer in range(n_layers):
+            stage[layer] = machines[first + layer]
+        most = 0
+        for position in range(n_layers):
+            layer = order[position]
+            here = stage[layer]
+            most = max(most, here)
+            for k in range(offsets[layer], offsets[layer + 1]):
+                successor = successors[k]
+                reached = here
+                if machines[first + successor] != machines[first + layer]:
+                    reached = here + 1
+                if reached > stage[successor]:
+                    stage[successor] = reached
+        highest[problem] = most
+    return 0
 
 
 def _stages(order: Any, offsets: Any, successors: Any, machines: Any, out: Any) -> int:

@@ -128,6 +128,8 @@ def fill(
                         )
                     elif sent >> (kind * n_machines + target) & 1 == 0:
                         cost = np.inf
+                if cost == 0.0:
+                    continue
                 if alone == 0:
                     tables[place + i * tail_stride + j * head_stride] += cost
                 elif alone == 1:
@@ -280,7 +282,9 @@ def fold(
     return total
 
 
-def unfold(order: Any, vector_offsets: Any, table_offsets: Any, vectors: Any, tables: Any, best: Any, states: Any) -> int:
+def unfold(
+    order: Any, vector_offsets: Any, table_offsets: Any, vectors: Any, tables: Any, best: Any, states: Any
+) -> int:
     """Fill `states` of all vertices, last eliminated first; `best` is scratch."""
     code = order.code
     for s in range(len(order.step_offsets) - 2, -1, -1):
@@ -289,6 +293,24 @@ def unfold(order: Any, vector_offsets: Any, table_offsets: Any, vectors: Any, ta
         v = code[c + 1]
         vector = vector_offsets[v]
         n_v = vector_offsets[v + 1] - vector
+        if degree == 1:
+            table = code[c + 2]
+            place = table_offsets[table]
+            v_stride = 1
+            if order.scopes[order.scope_offsets[table]] == v:
+                v_stride = vector_offsets[code[c + 3] + 1] - vector_offsets[code[c + 3]]
+                place += states[code[c + 3]]
+            else:
+                place += states[code[c + 3]] * n_v
+            chosen = 0
+            least = np.inf
+            for i in range(n_v):
+                cost = vectors[vector + i] + tables[place + i * v_stride]
+                if cost < least:
+                    least = cost
+                    chosen = i
+            states[v] = chosen
+            continue
         for i in range(n_v):
             best[i] = vectors[vector + i]
         n_read = degree

@@ -1,231 +1,203 @@
-"""Maximum flow, or rather its minimum cut: highest-label push-relabel with gaps and global relabelling.
+"""Maximum flow, or rather its minimum cut: two search trees that are kept from one augmentation to the next.
 
-Its bound of O(n^2 sqrt(m)) holds for any capacities, floats included: a push either empties a node or fills an
-arc, exactly. Path-augmenting methods need one phase per distance and slow down on deep graphs.
-
-Cherkassky and Goldberg, "On implementing the push-relabel method for the maximum flow problem", Algorithmica 1997.
+Boykov and Kolmogorov, "An experimental comparison of min-cut / max-flow algorithms for energy minimization in
+vision", IEEE TPAMI 2004. 
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 
-from solvers._arrays import FloatArray, IntArray
-from solvers._jit import choose
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FlowNetwork:
-    """Arcs in CSR form by tail, each with its reverse; source and sink are implicit, see `minimum_cut`."""
-
-    first: IntArray  # (n_nodes + 1,)
-    head: IntArray  # (n_arcs,)
-    reverse: IntArray  # (n_arcs,) index of the opposite arc
-    capacity: FloatArray  # (n_arcs,) >= 0
-
-    @classmethod
-    def of(
-        cls, n_nodes: int, tails: IntArray, heads: IntArray, forwards: FloatArray, backwards: FloatArray
-    ) -> "FlowNetwork":
-        """Make a network from pairs of nodes with a capacity in each direction. O(n_arcs log n_arcs)."""
-        n_pairs = len(tails)
-        order = np.argsort(np.concatenate([tails, heads]), kind="stable")
-        position = np.empty(2 * n_pairs, dtype=np.int64)
-        position[order] = np.arange(2 * n_pairs)
-        opposite = np.concatenate([position[n_pairs:], position[:n_pairs]])
-        first = np.zeros(n_nodes + 1, dtype=np.int64)
-        np.cumsum(np.bincount(tails, minlength=n_nodes) + np.bincount(heads, minlength=n_nodes), out=first[1:])
-        return cls(
-            first=first,
-            head=np.concatenate([heads, tails])[order],
-            reverse=opposite[order],
-            capacity=np.concatenate([forwards, backwards])[order],
-        )
-
-
-def minimum_cut(network: FlowNetwork, from_source: FloatArray, to_sink: FloatArray, *, size: int) -> IntArray:
-    """Return the side of each node in a minimum cut: 0 with the source, 1 with the sink; (n_nodes,) int64.
-
-    Parameters
-    ----------
-    network : FlowNetwork
-    from_source, to_sink : (n_nodes,) float64, >= 0
-        Capacities of the arcs source -> node and node -> sink.
-    size : int
-        Size of the problem behind the network, to choose between interpreter and compiler.
-
-    Notes
-    -----
-    Among minimum cuts the one with the fewest nodes on the sink's side.
-    """
-    backend, n_nodes = choose(size), len(from_source)
-    through = np.minimum(from_source, to_sink)
-    height = backend.full(n_nodes, 0)
-    backend.run(
-        _push_relabel,
-        backend.load(network.first),
-        backend.load(network.head),
-        backend.load(network.reverse),
-        backend.load(network.capacity, np.float64),
-        backend.load(from_source - through, np.float64),
-        backend.load(to_sink - through, np.float64),
-        height,
-        backend.full(n_nodes, 0),
-        backend.full(3 * n_nodes, -1),
-        backend.full(2 * (n_nodes + 2), -1),
-    )
-    return (np.array(height, dtype=np.int64) <= n_nodes).astype(np.int64)
-
-
-def _push_relabel(
+def grow_trees(
     first: Any,
+    last: Any,
     head: Any,
-    reverse: Any,
+    opposite: Any,
     capacity: Any,
     excess: Any,
-    to_sink: Any,
-    height: Any,
-    current: Any,
-    links: Any,
-    lists: Any,
+    side: Any,
+    tree: Any,
+    parent: Any,
+    marks: Any,
+    queue: Any,
+    orphans: Any,
 ) -> int:
-    """Push the excess towards the sink; afterwards height <= n marks the nodes that still reach it.
-
-    The n nodes start with the `excess` that the source gives them. `current` (n) is the arc to look at next and,
-    during a global relabelling, the queue. Nodes of one height form a doubly linked list (next in links[:n],
-    previous in links[n : 2 n], head in lists[: n + 2]); those with excess also a stack (links[2 n :],
-    lists[n + 2 :]). Height n + 1 means: reaches the sink no more. Returns the number of global relabellings.
-    """
     n = len(excess)
-    dead = n + 1
-    stack = n + 2
-    limit = 6 * n + len(head)
-    work = limit + 1
-    highest = 0
-    top = 0
-    n_relabellings = 0
-    while True:
-        if work > limit:
-            # Exact distances to the sink by breadth-first search over residual arcs.
-            n_relabellings += 1
-            work = 0
-            for k in range(2 * (n + 2)):
-                lists[k] = -1
-            n_found = 0
-            for v in range(n):
-                if to_sink[v] > 0.0:
-                    height[v] = 1
-                    current[n_found] = v
-                    n_found += 1
-                else:
-                    height[v] = dead
-            i = 0
-            while i < n_found:
-                w = current[i]
-                i += 1
-                distance = height[w] + 1
-                for e in range(first[w], first[w + 1]):
-                    v = head[e]
-                    if height[v] == dead and capacity[reverse[e]] > 0.0:
-                        height[v] = distance
-                        current[n_found] = v
-                        n_found += 1
-            highest = 0
-            top = 0
-            for i in range(n_found):
-                v = current[i]
-                level = height[v]
-                other = lists[level]
-                links[v] = other
-                links[n + v] = -1
-                if other >= 0:
-                    links[n + other] = v
-                lists[level] = v
-                top = level
-                if excess[v] > 0.0:
-                    links[2 * n + v] = lists[stack + level]
-                    lists[stack + level] = v
-                    highest = level
-            for v in range(n):
-                current[v] = first[v]
-        while highest > 0 and lists[stack + highest] < 0:
-            highest -= 1
-        if highest == 0:
-            if work == 0:
-                return n_relabellings
-            work = limit + 1  # one last exact search tells the sides apart
+    n_augmentations = 0
+    time = 0
+    at = 0  # next in the ring of active nodes
+    n_active = 0
+    for v in range(n):
+        if side[v] >= 0:
             continue
-
-        v = lists[stack + highest]
-        lists[stack + highest] = links[2 * n + v]
-        level = highest
-        amount = excess[v]
-        if to_sink[v] > 0.0:
-            pushed = min(amount, to_sink[v])
-            to_sink[v] -= pushed
-            amount -= pushed
-        while amount > 0.0:
-            e = current[v]
-            end = first[v + 1]
-            while e < end:
-                if capacity[e] > 0.0:
-                    w = head[e]
-                    if height[w] == level - 1:
-                        pushed = min(amount, capacity[e])
-                        capacity[e] -= pushed
-                        capacity[reverse[e]] += pushed
-                        if excess[w] == 0.0:
-                            links[2 * n + w] = lists[stack + level - 1]
-                            lists[stack + level - 1] = w
-                        excess[w] += pushed
-                        amount -= pushed
-                        if amount == 0.0:
-                            break
+        x = excess[v]
+        if x != 0.0:
+            tree[v] = 1 if x > 0.0 else 2
+            parent[v] = -2
+            marks[2 * v] = 0
+            marks[2 * v + 1] = 1
+            queue[n_active] = v
+            queue[n + v] = 1
+            n_active += 1
+    while n_active > 0:
+        v = queue[at]
+        at += 1
+        if at == n:
+            at = 0
+        n_active -= 1
+        queue[n + v] = 0
+        mine = tree[v]
+        if mine == 0:
+            continue
+        e = first[v]
+        while e < last[v]:
+            residual = capacity[e] if mine == 1 else capacity[opposite[e]]
+            if residual <= 0.0:
                 e += 1
-            current[v] = e
-            if amount == 0.0:
-                break
+                continue
+            w = head[e]
+            other = tree[w]
+            if other == mine:
+                if marks[2 * w] <= marks[2 * v] and marks[2 * w + 1] > marks[2 * v + 1]:
+                    parent[w] = opposite[e]
+                    marks[2 * w] = marks[2 * v]
+                    marks[2 * w + 1] = marks[2 * v + 1] + 1
+                e += 1
+                continue
+            if other == 0:
+                tree[w] = mine
+                parent[w] = opposite[e]
+                marks[2 * w] = marks[2 * v]
+                marks[2 * w + 1] = marks[2 * v + 1] + 1
+                if queue[n + w] == 0:
+                    queue[n + w] = 1
+                    i = at + n_active
+                    queue[i if i < n else i - n] = w
+                    n_active += 1
+                e += 1
+                continue
 
-            lowest = dead
-            for e in range(first[v], end):
-                if capacity[e] > 0.0 and height[head[e]] + 1 < lowest:
-                    lowest = height[head[e]] + 1
-            work += end - first[v] + 12
-            after = links[v]
-            before = links[n + v]
-            if after >= 0:
-                links[n + after] = before
-            if before >= 0:
-                links[before] = after
-            else:
-                lists[level] = after
-            if lists[level] < 0:
-                # A gap: nothing above this level reaches the sink any more, this node included.
-                for k in range(level + 1, top + 1):
-                    w = lists[k]
-                    while w >= 0:
-                        height[w] = dead
-                        w = links[w]
-                    lists[k] = -1
-                    lists[stack + k] = -1
-                top = level - 1
-                lowest = dead
-            height[v] = lowest
-            if lowest == dead:
+            # The trees meet: push what the path from source to sink can take.
+            n_augmentations += 1
+            time += 1
+            middle = e if mine == 1 else opposite[e]
+            pushed = capacity[middle]
+            a = head[opposite[middle]]
+            u = a
+            while parent[u] >= 0:
+                pushed = min(pushed, capacity[opposite[parent[u]]])
+                u = head[parent[u]]
+            pushed = min(pushed, excess[u])
+            b = head[middle]
+            u = b
+            while parent[u] >= 0:
+                pushed = min(pushed, capacity[parent[u]])
+                u = head[parent[u]]
+            pushed = min(pushed, -excess[u])
+
+            n_orphans = 0
+            front = 0
+            capacity[middle] -= pushed
+            capacity[opposite[middle]] += pushed
+            u = a
+            while parent[u] >= 0:
+                f = parent[u]
+                r = opposite[f]
+                capacity[f] += pushed
+                capacity[r] -= pushed
+                if capacity[r] <= 0.0:
+                    parent[u] = -3
+                    orphans[n_orphans] = u
+                    n_orphans += 1
+                u = head[f]
+            excess[u] -= pushed
+            if excess[u] <= 0.0:
+                parent[u] = -3
+                orphans[n_orphans] = u
+                n_orphans += 1
+            u = b
+            while parent[u] >= 0:
+                f = parent[u]
+                r = opposite[f]
+                capacity[r] += pushed
+                capacity[f] -= pushed
+                if capacity[f] <= 0.0:
+                    parent[u] = -3
+                    orphans[n_orphans] = u
+                    n_orphans += 1
+                u = head[f]
+            excess[u] += pushed
+            if excess[u] >= 0.0:
+                parent[u] = -3
+                orphans[n_orphans] = u
+                n_orphans += 1
+
+            # Every orphan looks for another parent whose path still reaches a terminal.
+            while n_orphans > 0:
+                o = orphans[front]
+                front += 1
+                if front == n:
+                    front = 0
+                n_orphans -= 1
+                kind = tree[o]
+                best = -1
+                nearest = n + 1
+                for f in range(first[o], last[o]):
+                    u = head[f]
+                    if u < 0 or tree[u] != kind:
+                        continue
+                    residual = capacity[opposite[f]] if kind == 1 else capacity[f]
+                    if residual <= 0.0:
+                        continue
+                    distance = 0
+                    j = u
+                    while True:
+                        if marks[2 * j] == time:
+                            distance += marks[2 * j + 1]
+                            break
+                        up = parent[j]
+                        distance += 1
+                        if up == -2:
+                            marks[2 * j] = time
+                            marks[2 * j + 1] = 1
+                            break
+                        if up < 0:
+                            distance = n + 1
+                            break
+                        j = head[up]
+                    if distance <= n:
+                        if distance < nearest:
+                            nearest = distance
+                            best = f
+                        j = u
+                        while marks[2 * j] != time:
+                            marks[2 * j] = time
+                            marks[2 * j + 1] = distance
+                            distance -= 1
+                            j = head[parent[j]]
+                if best >= 0:
+                    parent[o] = best
+                    marks[2 * o] = time
+                    marks[2 * o + 1] = nearest + 1
+                    continue
+                for f in range(first[o], last[o]):
+                    u = head[f]
+                    if u < 0 or tree[u] != kind:
+                        continue
+                    residual = capacity[opposite[f]] if kind == 1 else capacity[f]
+                    if residual > 0.0 and queue[n + u] == 0:
+                        queue[n + u] = 1
+                        i = at + n_active
+                        queue[i if i < n else i - n] = u
+                        n_active += 1
+                    if parent[u] >= 0 and head[parent[u]] == o:
+                        parent[u] = -3
+                        i = front + n_orphans
+                        orphans[i if i < n else i - n] = u
+                        n_orphans += 1
+                tree[o] = 0
+            if tree[v] != mine:
                 break
-            other = lists[lowest]
-            links[v] = other
-            links[n + v] = -1
-            if other >= 0:
-                links[n + other] = v
-            lists[lowest] = v
-            level = lowest
-            if level > top:
-                top = level
-            current[v] = first[v]
-            if work > limit:
-                break
-        excess[v] = amount
-        if level > highest:
-            highest = level
+    for v in range(n):
+        if side[v] < 0:
+            side[v] = 1 if tree[v] == 2 else 0
+    return n_augmentations

@@ -1,94 +1,72 @@
 """The optimum without delays on any graph: a minimum cut between device and server.
 
-Source side = device. A layer's costs are arcs to the terminals after its cheaper one is taken off both, so that any
-sign is fine. A tensor with one consumer is a pair of arcs, one per direction. A tensor with several is sent once:
-an auxiliary vertex per direction gathers them, after Hu, Bao, Wang and Liu, "Dynamic adaptive DNN surgery for
-inference acceleration on the edge" (INFOCOM 2019), who have it for the way up only.
+The network is built, then shrunk by exact reductions, and a flow decides what is left.
 """
 
 import numpy as np
 
-from solvers._arrays import FloatArray, IntArray
-from solvers._jit import PLAIN_LIMIT
-from solvers.max_flow import FlowNetwork, minimum_cut
+from solvers._arrays import IntArray
+from solvers._jit import PLAIN_LIMIT, choose
+from solvers.flow_network import DEVICE, FREE, SERVER, FlowNetwork, representatives
+from solvers.flow_reduce import ELIMINATION, PERSISTENCY, reduce_network, restore
+from solvers.flow_sweep import sweep
+from solvers.max_flow import grow_trees
 from solvers.problem import Problem
-from solvers.visits import crossing_costs
 
-FREE, DEVICE, SERVER = -1, 0, 1
-"""What a layer is pinned to in the array of pins."""
+__all__ = ["DEVICE", "FREE", "SERVER", "CutNetwork"]
+
+steps = PERSISTENCY | ELIMINATION
 
 
 class CutNetwork:
-    """The cut network of a problem with two machines; solved again and again under different pins.
+    __slots__ = ("_network", "_one_way", "_problem", "own_pins", "rounds", "statistics")
 
-    Parameters
-    ----------
-    problem : Problem
-        With two machines.
-    one_way : bool
-        Forbid every edge from the server to the device: the cut is then the best with at most one message.
-
-    Notes
-    -----
-    n_layers + 2 * (tensors with several consumers) nodes. "Infinity" is twice the sum of all finite costs, so that
-    float64 keeps its precision whatever the unit.
-    """
-
-    __slots__ = ("_device", "_infinity", "_network", "_server", "own_pins")
-
-    own_pins: IntArray
-    """(n_layers,) what each layer's forbidden machine leaves."""
-
-    def __init__(self, problem: Problem, *, one_way: bool = False) -> None:
+    def __init__(self, problem, *, one_way=False):
         allowed = np.isfinite(problem.compute)
-        self.own_pins = np.where(allowed.all(axis=1), FREE, np.where(allowed[:, 0], DEVICE, SERVER)).astype(np.int64)
-        costs = np.where(allowed, problem.compute, 0.0)
-        difference = np.where(self.own_pins == FREE, costs[:, 0] - costs[:, 1], 0.0)
-        self._device = np.maximum(-difference, 0.0)  # lost if the layer goes to the server
-        self._server = np.maximum(difference, 0.0)
-        upwards, downwards = crossing_costs(problem)
-        used = problem.consumer_counts() > 0
-        total = float(np.abs(difference).sum() + upwards[used].sum() + downwards[used].sum())
-        self._infinity = 2.0 * total if total > 0.0 else 1.0
-        self._network = _network(problem, upwards, downwards, self._infinity if one_way else None)
+        self.own_pins = np.where(allowed[:, 0] & allowed[:, 1], FREE, np.where(allowed[:, 0], DEVICE, SERVER)).astype(np.int64)
+        self._problem = problem
+        self._one_way = one_way
+        self._network = {}
 
-    def solve(self, pins: IntArray, *, long_search: bool = False) -> IntArray:
-        """Return the cheapest placement under `pins`, (n_layers,) of FREE, DEVICE or SERVER, without delays.
+    def solve(self, pins, *, long_search=False):
+        n_layers = len(pins)
+        backend = choose(max(n_layers, PLAIN_LIMIT + 1) if long_search else n_layers)
+        if backend.plain not in self._network:
+            self._network[backend.plain] = FlowNetwork.of(self._problem, backend, one_way=self._one_way)
+        net = self._network[backend.plain]
+        n = net.n_nodes
+        side = backend.full(n, FREE, np.int8)
+        last = backend.full(n, 0, np.int32)
+        head, opposite = backend.load(net.head, np.int32), backend.load(net.opposite, np.int32)
+        capacity, excess = backend.load(net.capacity, np.float64), backend.load(net.excess, np.float64)
+        bounds = backend.full(2*n, 0.0, np.float64)
+        eliminated = backend.full(n, 0, np.int32)
+        backend.run(_pin, backend.view(pins), net.node_of, side)
+        import time
+        t0=time.perf_counter()
+        ne = backend.run(reduce_network, net.first, last, head, opposite, capacity, excess, side, bounds, backend.full(3*n, 0, np.int32), backend.full(2*n, 0, np.int32), eliminated, steps)
+        import os
+        R = int(os.environ.get("R", "0"))
+        self.rounds = backend.run(sweep, net.first, last, head, opposite, capacity, excess, side, backend.full(n, 0, np.int8), R) if R else 0
+        t1=time.perf_counter()
+        self.statistics = (n, ne, sum(1 for x in side if x<0) if n<0 else int((np.asarray(side)<0).sum()))
+        na = backend.run(grow_trees, net.first, last, head, opposite, capacity, excess, side, backend.full(n,0,np.int8), backend.full(n,-1,np.int32), backend.full(2*n,0,np.int32), backend.full(2*n,0,np.int32), backend.full(n,0,np.int32))
+        t2=time.perf_counter()
+        backend.run(restore, net.first, last, head, capacity, excess, bounds, side, eliminated, ne)
+        self.statistics += (na, t1-t0, t2-t1, self.rounds)
+        out = backend.full(n_layers, 0)
+        backend.run(_read, net.node_of, side, out)
+        return np.array(out, dtype=np.int64)
 
-        `long_search` says that many solves follow, so that the kernel is compiled whatever the size.
 
-        Ties go to the placement with the fewest layers on the server. With `one_way`, pins that contradict each
-        other are broken somewhere: check the answer.
-        """
-        n_layers, n_nodes = len(pins), len(self._network.first) - 1
-        from_source, to_sink = np.zeros(n_nodes), np.zeros(n_nodes)
-        from_source[:n_layers] = np.where(pins == FREE, self._device, np.where(pins == DEVICE, self._infinity, 0.0))
-        to_sink[:n_layers] = np.where(pins == FREE, self._server, np.where(pins == SERVER, self._infinity, 0.0))
-        size = max(n_layers, PLAIN_LIMIT + 1) if long_search else n_layers
-        return minimum_cut(self._network, from_source, to_sink, size=size)[:n_layers]
+def _pin(pins, node_of, side):
+    for v in range(len(pins)):
+        if pins[v] >= 0:
+            side[node_of[v]] = pins[v]
+    return 0
 
 
-def _network(problem: Problem, upwards: FloatArray, downwards: FloatArray, forbidden: float | None) -> FlowNetwork:
-    """Build the arcs between layers and auxiliary vertices; `forbidden` is the capacity against the way back."""
-    counts, consumers, n_layers = problem.consumer_counts(), problem.consumer_layers, problem.n_layers
-    owner = np.repeat(np.arange(problem.n_tensors), counts)
-    producers = problem.tensor_producer
-    alone = counts[owner] == 1
-    shared = np.flatnonzero(counts > 1)
-    outward = np.full(problem.n_tensors, -1, dtype=np.int64)
-    outward[shared] = n_layers + np.arange(len(shared))
-    inward = outward + len(shared)
-    tensor, consumer = owner[~alone], consumers[~alone]
-
-    tails = [producers[owner[alone]], producers[shared], outward[tensor], inward[shared], consumer]
-    heads = [consumers[alone], outward[shared], consumer, producers[shared], inward[tensor]]
-    forwards = [upwards[owner[alone]], upwards[shared], upwards[tensor], downwards[shared], downwards[tensor]]
-    nothing = np.zeros(len(shared)), np.zeros(len(tensor))
-    backwards = [downwards[owner[alone]], *nothing, *nothing]
-    if forbidden is not None:
-        tails.append(consumers)
-        heads.append(producers[owner])
-        forwards.append(np.full(len(owner), forbidden))
-        backwards.append(np.zeros(len(owner)))
-    n_nodes = n_layers + 2 * len(shared)
-    return FlowNetwork.of(n_nodes, *(np.concatenate(parts) for parts in (tails, heads, forwards, backwards)))
+def _read(node_of, side, out):
+    for v in range(len(out)):
+        out[v] = side[node_of[v]]
+    return 0

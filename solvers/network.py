@@ -6,12 +6,14 @@ part of the state. Tensors of one producer with the same consumers travel togeth
 only so many tensors; each further one gets a pseudo-vertex with the producer's label and its own sent machines.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from solvers._arrays import IntArray
+from solvers._arrays import IndexArray
 from solvers._jit import choose
+from solvers.errors import MethodError
 from solvers.problem import Problem
 
 SEPARATE = -1
@@ -25,21 +27,28 @@ SAME = -3
 """Kind of a link between colocated layers: the machines must agree."""
 
 
+INDEX = np.int32
+"""Of everything that counts layers, tensors and links in here: it halves the memory that is walked through."""
+
+MOST = 1 << 27
+"""Layers, tensors and links that leave room for all sums in 32 bits."""
+
+
 class Network(NamedTuple):
     """Vertices, pairs of linked vertices, and the links over each pair; independent of costs and pins."""
 
-    owners: IntArray  # (n_vertices,) the layer itself, or the producer behind a pseudo-vertex
-    first_shared: IntArray  # (n_vertices,) where its tracked groups start in `shared_groups`
-    n_shared: IntArray  # (n_vertices,)
-    shared_groups: IntArray
-    group_of_tensor: IntArray  # (n_tensors,) -1 for a tensor without consumers
-    group_counts: IntArray  # (n_groups,) tensors in each group
-    link_kinds: IntArray  # (n_links,)
-    link_tails: IntArray
-    link_heads: IntArray
-    link_pairs: IntArray
-    link_groups: IntArray  # -1 for TWIN and SAME
-    pair_ends: IntArray  # (2 * n_pairs,) tail and head of each pair
+    owners: IndexArray  # (n_vertices,) the layer itself, or the producer behind a pseudo-vertex
+    first_shared: IndexArray  # (n_vertices,) where its tracked groups start in `shared_groups`
+    n_shared: IndexArray  # (n_vertices,)
+    shared_groups: IndexArray
+    group_of_tensor: IndexArray  # (n_tensors,) -1 for a tensor without consumers
+    group_counts: IndexArray  # (n_groups,) tensors in each group
+    link_kinds: IndexArray  # (n_links,)
+    link_tails: IndexArray
+    link_heads: IndexArray
+    link_pairs: IndexArray
+    link_groups: IndexArray  # -1 for TWIN and SAME
+    pair_ends: IndexArray  # (2 * n_pairs,) tail and head of each pair
 
 
 def tracked_limit(n_machines: int) -> int:
@@ -53,11 +62,14 @@ def build_network(problem: Problem) -> Network:
     backend = choose(n_layers)
     n_vertices = n_layers + n_tensors
     n_links = n_consumers + n_tensors
-    owners = backend.full(n_vertices, 0)
-    first_shared, n_shared = backend.full(n_vertices, 0), backend.full(n_vertices, 0)
-    shared_groups = backend.full(n_tensors, 0)
-    group_of_tensor, group_counts = backend.full(n_tensors, -1), backend.full(n_tensors, 0)
-    links, pair_ends = backend.full(5 * n_links, 0), backend.full(2 * n_links, 0)
+    if n_vertices + n_links > MOST:
+        raise MethodError(f"dp counts layers and tensors in 32 bits: {n_vertices + n_links} are over {MOST}")
+    owners = backend.full(n_vertices, 0, INDEX)
+    first_shared, n_shared = backend.full(n_vertices, 0, INDEX), backend.full(n_vertices, 0, INDEX)
+    shared_groups = backend.full(n_tensors, 0, INDEX)
+    group_of_tensor, group_counts = backend.full(n_tensors, -1, INDEX), backend.full(n_tensors, 0, INDEX)
+    rows = [backend.full(n_links, 0, INDEX) for _ in range(5)]
+    pair_ends = backend.full(2 * n_links, 0, INDEX)
     used = backend.full(4, 0)
     backend.run(
         _build,
@@ -65,36 +77,32 @@ def build_network(problem: Problem) -> Network:
         *(backend.view(a) for a in (problem.tensor_producer, problem.consumer_offsets, problem.consumer_layers)),
         _Vertices(owners, first_shared, n_shared, shared_groups),
         _Groups(group_of_tensor, group_counts),
-        _Links(links, pair_ends),
+        _Links(*rows, pair_ends),
         _Scratch(
-            backend.full(n_layers + 1, 0),
-            backend.full(n_tensors, 0),
-            backend.full(2 * n_layers, -1),
-            backend.full(2 * n_layers, 0),
-            backend.full(n_tensors, 0),
+            backend.full(n_layers + 1, 0, INDEX),
+            backend.full(n_tensors, 0, INDEX),
+            backend.full(2 * n_layers, -1, INDEX),
+            backend.full(2 * n_layers, 0, INDEX),
+            backend.full(n_tensors, 0, INDEX),
         ),
         used,
     )
     n_vertices, n_groups, n_links, n_pairs = (int(k) for k in used)
-    columns = links if isinstance(links, np.ndarray) else np.array(links, dtype=np.int64)
-    kinds, tails, heads, pairs, groups = (columns[k :: 5][:n_links] for k in range(5))
-    ends = np.asarray(pair_ends[: 2 * n_pairs], dtype=np.int64)
-    if problem.colocated:
-        tails, heads, kinds, pairs, groups, ends = _with_colocated(problem, tails, heads, kinds, pairs, groups, ends)
-    return Network(
-        owners=np.asarray(owners[:n_vertices], dtype=np.int64),
-        first_shared=np.asarray(first_shared[:n_vertices], dtype=np.int64),
-        n_shared=np.asarray(n_shared[:n_vertices], dtype=np.int64),
-        shared_groups=np.asarray(shared_groups, dtype=np.int64),
-        group_of_tensor=np.asarray(group_of_tensor, dtype=np.int64),
-        group_counts=np.asarray(group_counts[:n_groups], dtype=np.int64),
-        link_kinds=np.ascontiguousarray(kinds),
-        link_tails=np.ascontiguousarray(tails),
-        link_heads=np.ascontiguousarray(heads),
-        link_pairs=np.ascontiguousarray(pairs),
-        link_groups=np.ascontiguousarray(groups),
-        pair_ends=ends,
+    network = Network(
+        owners=np.asarray(owners[:n_vertices], dtype=INDEX),
+        first_shared=np.asarray(first_shared[:n_vertices], dtype=INDEX),
+        n_shared=np.asarray(n_shared[:n_vertices], dtype=INDEX),
+        shared_groups=np.asarray(shared_groups, dtype=INDEX),
+        group_of_tensor=np.asarray(group_of_tensor, dtype=INDEX),
+        group_counts=np.asarray(group_counts[:n_groups], dtype=INDEX),
+        link_kinds=np.asarray(rows[0][:n_links], dtype=INDEX),
+        link_tails=np.asarray(rows[1][:n_links], dtype=INDEX),
+        link_heads=np.asarray(rows[2][:n_links], dtype=INDEX),
+        link_pairs=np.asarray(rows[3][:n_links], dtype=INDEX),
+        link_groups=np.asarray(rows[4][:n_links], dtype=INDEX),
+        pair_ends=np.asarray(pair_ends[: 2 * n_pairs], dtype=INDEX),
     )
+    return _with_colocated(problem, network) if problem.colocated else network
 
 
 class _Vertices(NamedTuple):
@@ -110,7 +118,11 @@ class _Groups(NamedTuple):
 
 
 class _Links(NamedTuple):
-    rows: Any  # kind, tail, head, pair, group
+    kinds: Any
+    tails: Any
+    heads: Any
+    pairs: Any
+    groups: Any
     pair_ends: Any
 
 
@@ -122,24 +134,38 @@ class _Scratch(NamedTuple):
     distinct: Any  # (n_tensors,) one tensor of each shared group of the producer at hand
 
 
-def _with_colocated(problem: Problem, *columns: IntArray) -> tuple[IntArray, ...]:
-    tails, heads, kinds, pairs, groups, ends = (column.tolist() for column in columns)
+def _with_colocated(problem: Problem, network: Network) -> Network:
+    columns = (network.link_kinds, network.link_tails, network.link_heads, network.link_pairs, network.link_groups)
+    rows = list(zip(*(column.tolist() for column in columns), strict=True))
+    ends = network.pair_ends.tolist()
     known = {frozenset(ends[2 * pair : 2 * pair + 2]): pair for pair in range(len(ends) // 2)}
     for members in problem.colocated:
-        for tail, head in zip(members, members[1:], strict=False):
+        for tail, head in pairwise(members):
             pair = known.setdefault(frozenset((tail, head)), len(known))
             if 2 * pair == len(ends):
                 ends += [tail, head]
-            tails.append(tail)
-            heads.append(head)
-            kinds.append(SAME)
-            pairs.append(pair)
-            groups.append(-1)
-    return tuple(np.array(column, dtype=np.int64) for column in (tails, heads, kinds, pairs, groups, ends))
+            rows.append((SAME, tail, head, pair, -1))
+    kinds, tails, heads, pairs, groups = (np.array(column, dtype=INDEX) for column in zip(*rows, strict=True))
+    return network._replace(
+        link_kinds=kinds,
+        link_tails=tails,
+        link_heads=heads,
+        link_pairs=pairs,
+        link_groups=groups,
+        pair_ends=np.array(ends, dtype=INDEX),
+    )
 
 
 def _build(
-    limit: int, producers: Any, offsets: Any, consumers: Any, vertices: Any, groups: Any, links: Any, scratch: Any, used: Any
+    limit: int,
+    producers: Any,
+    offsets: Any,
+    consumers: Any,
+    vertices: Any,
+    groups: Any,
+    links: Any,
+    scratch: Any,
+    used: Any,
 ) -> int:
     """Fill the arrays of a Network; `used` gets the numbers of vertices, groups, links and pairs."""
     n_layers = len(scratch.first) - 1
@@ -212,12 +238,11 @@ def _build(
                 kind = 0
                 vertices.owners[vertex] = layer
                 vertices.first_shared[vertex] = n_tracked
-                row = 5 * n_links
-                links.rows[row] = -2
-                links.rows[row + 1] = layer
-                links.rows[row + 2] = vertex
-                links.rows[row + 3] = n_pairs
-                links.rows[row + 4] = -1
+                links.kinds[n_links] = -2
+                links.tails[n_links] = layer
+                links.heads[n_links] = vertex
+                links.pairs[n_links] = n_pairs
+                links.groups[n_links] = -1
                 n_links += 1
                 links.pair_ends[2 * n_pairs] = layer
                 links.pair_ends[2 * n_pairs + 1] = vertex
@@ -239,12 +264,11 @@ def _build(
                         scratch.marks[consumer] = layer
                         scratch.values[consumer] = pair
                         scratch.values[n_layers + consumer] = 0
-                row = 5 * n_links
-                links.rows[row] = kind
-                links.rows[row + 1] = vertex
-                links.rows[row + 2] = consumer
-                links.rows[row + 3] = pair
-                links.rows[row + 4] = group
+                links.kinds[n_links] = kind
+                links.tails[n_links] = vertex
+                links.heads[n_links] = consumer
+                links.pairs[n_links] = pair
+                links.groups[n_links] = group
                 n_links += 1
         for k in range(begin, end):
             tensor = scratch.tensors[k]
@@ -263,12 +287,11 @@ def _build(
                 group = n_groups
                 n_groups += 1
                 scratch.values[n_layers + consumer] = group + 1
-                row = 5 * n_links
-                links.rows[row] = -1
-                links.rows[row + 1] = layer
-                links.rows[row + 2] = consumer
-                links.rows[row + 3] = scratch.values[consumer]
-                links.rows[row + 4] = group
+                links.kinds[n_links] = -1
+                links.tails[n_links] = layer
+                links.heads[n_links] = consumer
+                links.pairs[n_links] = scratch.values[consumer]
+                links.groups[n_links] = group
                 n_links += 1
             groups.of_tensor[tensor] = group
             groups.counts[group] += 1

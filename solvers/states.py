@@ -6,10 +6,12 @@ their parity is the machine, and they never fall along a link.
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 
-from solvers._arrays import IntArray
+from solvers._arrays import IndexArray, IntArray
+from solvers._jit import choose
 from solvers.network import Network
 
 FIRST, LAST = 1, 2
@@ -106,13 +108,22 @@ class Layout:
         return int(self.table_offsets[-1])
 
 
-def lay_out(counts: IntArray, scope_offsets: IntArray, scopes: IntArray) -> Layout:
+def lay_out(counts: IntArray, scope_offsets: IndexArray, scopes: IndexArray) -> Layout:
     """Give every vertex a vector and every table a block. O(n_vertices + entries of scopes)."""
-    vectors = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=vectors[1:])
-    tables = np.zeros(len(scope_offsets), dtype=np.int64)
-    if len(scopes):
-        np.cumsum(np.multiply.reduceat(counts[scopes], scope_offsets[:-1]), out=tables[1:])
-    return Layout(vectors, tables)
+    backend = choose(len(counts))
+    vectors = backend.full(len(counts) + 1, 0)
+    tables = backend.full(len(scope_offsets), 0)
+    backend.run(_lay_out, *(backend.view(array) for array in (counts, scope_offsets, scopes)), vectors, tables)
+    return Layout(np.asarray(vectors, dtype=np.int64), np.asarray(tables, dtype=np.int64))
 
 
+def _lay_out(counts: Any, scope_offsets: Any, scopes: Any, vectors: Any, tables: Any) -> int:
+    """Add up the sizes."""
+    for v in range(len(counts)):
+        vectors[v + 1] = vectors[v] + counts[v]
+    for table in range(len(scope_offsets) - 1):
+        size = 1
+        for k in range(scope_offsets[table], scope_offsets[table + 1]):
+            size *= counts[scopes[k]]
+        tables[table + 1] = tables[table] + size
+    return 0

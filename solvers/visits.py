@@ -57,12 +57,12 @@ def minimise_over_stages(problem: Problem, relaxed: IntArray, at_most: StagedSol
     open_bound = float("inf")
     if reached <= allowed:
         best, best_value = relaxed, evaluate(problem, relaxed)
-    ends_on_device = _ends_on_device(problem)
+    returns = ends_on_device(problem)
     for stage in range(min(reached, allowed + 1)):
         delays = delay_cost(problem, stage)
         if least + delays >= best_value:
             break
-        if stage % 2 == 1 and ends_on_device:
+        if stage % 2 == 1 and returns:
             continue
         placement, unseen = at_most(stage, best_value - delays)
         open_bound = min(open_bound, unseen + delays)
@@ -97,6 +97,7 @@ def crossing_costs(problem: Problem) -> tuple[FloatArray, FloatArray]:
     return problem.transfer_costs(0, 1), problem.transfer_costs(1, 0)
 
 
-def _ends_on_device(problem: Problem) -> bool:
+def ends_on_device(problem: Problem) -> bool:
+    """Tell whether every layer without consumers is pinned to the device."""
     last = problem.graph.successor_offsets[1:] == problem.graph.successor_offsets[:-1]
     return bool(np.all(np.isinf(problem.compute[last, 1])))

@@ -1,0 +1,270 @@
+"""Many cost vectors on one graph, solved side by side."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers._arrays import FloatArray, read_only
+from solvers._jit import choose
+from solvers.analysis import Analysis, analyse
+from solvers.branch_aware import solve_branch_aware
+from solvers.errors import ProblemError
+from solvers.evaluation import alternating_delay, delay_free_values, highest_stages
+from solvers.folding import Costs
+from solvers.folding_lanes import fill_lanes, fold_lanes, group_sizes_lanes, unfold_lanes
+from solvers.problem import Problem
+from solvers.visits import device_only, ends_on_device, highest_stage_allowed
+
+N_LANES = 16
+"""Problems that are folded in step; the kernels of `folding_lanes` are written for it."""
+
+_WORTH_COMPILING = 200_000
+"""Layers times problems from which on loading the compiler pays."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchSolution:
+    """The best placement for each of many cost vectors."""
+
+    placements: NDArray[np.int8]  # (n_problems, n_layers) machines, read-only
+    values: FloatArray  # (n_problems,) as from `evaluate`
+    bounds: FloatArray  # (n_problems,) no placement costs less
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        return f"BatchSolution({len(self)} problems, {int(self.optimal.sum())} proven optimal)"
+
+    @property
+    def optimal(self) -> NDArray[np.bool_]:
+        """Which of the values are proven optimal, (n_problems,)."""
+        return self.values - self.bounds <= 1e-12 * np.abs(self.values)
+
+
+def solve_batch(
+    problem: Problem,
+    *,
+    compute: Any = None,
+    tensor_size_bytes: Any = None,
+    per_tensor: Any = None,
+    per_byte: Any = None,
+    delay: Any = None,
+    analysis: Analysis | None = None,
+) -> BatchSolution:
+    """Solve `problem` under many cost vectors by branch-aware dynamic programming.
+
+    Parameters
+    ----------
+    problem : Problem
+        The graph, the pins, and every cost that is not given below.
+    compute : (n_problems, n_layers, n_machines), optional
+        With `inf` where the problem has it.
+    tensor_size_bytes : (n_problems, n_tensors), optional
+    per_tensor, per_byte, delay : (n_problems, n_machines, n_machines), optional
+    analysis : Analysis, optional
+        From `analyse`: saves the symbolic phase.
+
+    Returns
+    -------
+    BatchSolution
+        As `solve(..., "dp")` answers for each.
+
+    Raises
+    ------
+    ProblemError
+        Shapes that do not fit, forbidden values, or pins other than the problem's; the message says where.
+    MethodError
+        The graph is too wide.
+    InfeasibleError
+        No placement obeys the pins, which holds for all costs alike.
+
+    Notes
+    -----
+    One numeric pass per 16 problems, linear in the layers at a fixed width. Problems whose delays or limit on visits
+    call for another look than all-device are then solved one by one.
+    """
+    given = _Given.of(problem, compute, tensor_size_bytes, per_tensor, per_byte, delay)
+    if analysis is None:
+        analysis = analyse(problem)
+    else:
+        analysis.require(problem)
+    placements, has_one = _relaxed(problem, analysis, given)
+    if not has_one:
+        solve_branch_aware(problem, analysis=analysis)  # raises: no placement at all, whatever the costs
+    values = delay_free_values(problem, placements, given.arrays)
+    bounds = values.copy()
+    if given.delays_matter or problem.max_server_visits is not None:
+        _with_delays(problem, analysis, given, placements, values, bounds)
+    return BatchSolution(read_only(placements), read_only(values), read_only(bounds))
+
+
+class _Arrays(NamedTuple):
+    vectors: Any
+    tables: Any
+    prices: Any
+    own: Any
+    sums: Any
+    best: Any
+    places: Any
+    n_layers: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """The costs of a batch, each with a row per problem or one row for all."""
+
+    n_problems: int
+    compute: FloatArray
+    tensor_size_bytes: FloatArray
+    per_tensor: FloatArray
+    per_byte: FloatArray
+    delay: FloatArray
+
+    @classmethod
+    def of(cls, problem: Problem, *arrays: Any) -> "_Given":
+        names = ("compute", "tensor_size_bytes", "per_tensor", "per_byte", "delay")
+        rows: dict[str, FloatArray] = {}
+        n_problems: int | None = None
+        for name, values in zip(names, arrays, strict=True):
+            own = getattr(problem, name)
+            if values is None:
+                rows[name] = own[None]
+                continue
+            try:
+                array = np.ascontiguousarray(values, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise ProblemError(f"{name} is not an array of numbers: {error}") from None
+            if array.ndim != own.ndim + 1 or array.shape[1:] != own.shape or not len(array):
+                raise ProblemError(f"{name} has shape {array.shape}; give (n_problems, {str(own.shape)[1:]}")
+            if n_problems not in (None, len(array)):
+                raise ProblemError(f"{name} is for {len(array)} problems, what came before it for {n_problems}")
+            n_problems = len(array)
+            _check(problem, name, array, own)
+            rows[name] = array
+        if n_problems is None:
+            raise ProblemError("a batch needs costs: give compute, tensor_size_bytes, per_tensor, per_byte or delay")
+        if len(rows["compute"]) == 1:
+            rows["compute"] = np.ascontiguousarray(np.broadcast_to(rows["compute"], (n_problems, *problem.compute.shape)))
+        return cls(n_problems, **rows)
+
+    @property
+    def delays_matter(self) -> bool:
+        """Whether any message costs anything by itself."""
+        return bool(self.delay.any())
+
+    @property
+    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """What the value without delays depends on."""
+        return self.compute, self.tensor_size_bytes, self.per_tensor, self.per_byte
+
+    def problem(self, base: Problem, index: int) -> Problem:
+        """Return one problem of the batch."""
+
+        def row(array: FloatArray) -> FloatArray:
+            return np.asarray(array[index if len(array) > 1 else 0])
+
+        return base.with_costs(
+            compute=row(self.compute),
+            tensor_size_bytes=row(self.tensor_size_bytes),
+            per_tensor=row(self.per_tensor),
+            per_byte=row(self.per_byte),
+            delay=row(self.delay),
+        )
+
+
+def _check(problem: Problem, name: str, array: FloatArray, own: FloatArray) -> None:
+    """Refuse what `Problem` would refuse, and other pins."""
+    if name == "compute":
+        wrong = np.isinf(array) != np.isinf(own)
+        wrong |= np.isnan(array) | (array == -np.inf)
+        legal = "give finite costs where the problem has them, inf where it has inf"
+    else:
+        wrong = ~np.isfinite(array) | (array < 0)
+        if name != "tensor_size_bytes":
+            wrong |= (array != 0) & np.eye(problem.n_machines, dtype=bool)
+        legal = "give finite numbers >= 0, 0 from a machine to itself"
+    if bool(wrong.any()):
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        what = {"compute": problem.layer, "tensor_size_bytes": problem.tensor}.get(name)
+        at = f"{name} of {what(where[1])}" if what else f"{name} from machine {where[1]} to {where[2]}"
+        raise ProblemError(f"{at} is {array[where]} in problem {where[0]}; {legal}")
+
+
+def _relaxed(problem: Problem, analysis: Analysis, given: _Given) -> tuple[NDArray[np.int8], bool]:
+    """Return the optima without delays and whether there are any."""
+    n_layers, n_problems, n_machines = problem.n_layers, given.n_problems, problem.n_machines
+    backend = choose(n_layers if n_layers * n_problems < _WORTH_COMPILING else n_layers + _WORTH_COMPILING)
+    network, model = analysis.network, analysis.model
+    order, layout, counts = model.order, model.layout, model.states.counts
+    most = int(counts.max(initial=1))
+    arrays = _Arrays(
+        vectors=backend.full(int(layout.vector_offsets[-1]) * N_LANES, 0.0, np.float64),
+        tables=backend.full(layout.n_entries * N_LANES, 0.0, np.float64),
+        prices=backend.full(2 * n_machines * n_machines * N_LANES, 0.0, np.float64),
+        own=backend.full(N_LANES, 0.0, np.float64),
+        sums=backend.full(most * N_LANES, 0.0, np.float64),
+        best=backend.full(N_LANES, 0.0, np.float64),
+        places=backend.full(N_LANES, 0),
+        n_layers=n_layers,
+    )
+    sizes = backend.full(len(network.group_counts) * N_LANES, 0.0, np.float64)
+    costs = Costs(
+        backend.view(given.compute.ravel()),
+        backend.view(network.group_counts),
+        sizes,
+        backend.view(given.per_tensor.ravel()),
+        backend.view(given.per_byte.ravel()),
+    )
+    links, vertices, steps = backend.views(model.links), backend.views(model.vertices), backend.views(order)
+    groups, all_sizes = backend.view(network.group_of_tensor), backend.view(given.tensor_size_bytes.ravel())
+    offsets = backend.view(layout.table_offsets)
+    strides = backend.full(order.n_strides, 0)
+    states = backend.full(len(network.owners) * N_LANES, 0, np.int16)
+    placements = backend.full(n_problems * n_layers, 0, np.int8)
+    for first in range(0, n_problems, N_LANES):
+        if first == 0 or len(given.tensor_size_bytes) > 1:
+            backend.run(group_sizes_lanes, groups, all_sizes, first, n_problems, sizes)
+        backend.run(fill_lanes, n_machines, first, n_problems, links, vertices, costs, offsets, arrays)
+        total = backend.run(fold_lanes, steps, vertices.vector_offsets, offsets, arrays, strides)
+        if not total < np.inf:
+            return np.zeros((n_problems, n_layers), dtype=np.int8), False
+        backend.run(unfold_lanes, first, steps, vertices, offsets, arrays, states, placements)
+    return np.asarray(placements, dtype=np.int8).reshape(n_problems, n_layers), True
+
+
+def _with_delays(
+    problem: Problem,
+    analysis: Analysis,
+    given: _Given,
+    placements: NDArray[np.int8],
+    values: FloatArray,
+    bounds: FloatArray,
+) -> None:
+    """Replace what delays and the limit on visits change, in place."""
+    if problem.n_machines > 2:
+        again = range(given.n_problems)
+    else:
+        reached = highest_stages(problem, placements)
+        allowed = highest_stage_allowed(problem)
+        returns = ends_on_device(problem)
+        at_home = device_only(problem)
+        again = []
+        for index in np.flatnonzero(reached > 0).tolist():
+            stage = int(reached[index])
+            delay = given.delay[index if len(given.delay) > 1 else 0]
+            if stage > allowed or stage > 2 or not returns:
+                again.append(index)
+                continue
+            value = values[index] + alternating_delay(delay, stage)
+            if at_home is not None:
+                device = float(given.compute[index, :, 0].sum())
+                if device < value:
+                    value = device
+                    placements[index] = 0
+            values[index] = bounds[index] = value
+    for index in again:
+        solution = solve_branch_aware(given.problem(problem, index), analysis=analysis)
+        placements[index], values[index], bounds[index] = solution.placement, solution.value, solution.bound
