@@ -54,6 +54,12 @@ class Backend:
             return [value] * size
         return np.zeros(size, dtype=dtype) if value == 0 else np.full(size, value, dtype=dtype)
 
+    def rows(self, n_rows: int, size: int, value: float, dtype: type[np.generic] = np.int64) -> Any:
+        """Return `n_rows` of what `full` returns, allocated at once."""
+        if self.plain:
+            return [[value] * size for _ in range(n_rows)]
+        return list(np.zeros((n_rows, size), dtype) if value == 0 else np.full((n_rows, size), value, dtype))
+
     def run(self, kernel: Callable[..., Any], *arguments: Any) -> Any:
         """Execute `kernel`, compiled if this backend compiles."""
         return kernel(*arguments) if self.plain else _compile(kernel)(*arguments)

@@ -189,5 +189,3 @@ def _model(network: Network, states: States, work_limit: int) -> Model:
         constant,
     )
     return Model(states, order, layout, links, vertices)
-
-

@@ -147,7 +147,9 @@ class _Given:
         if n_problems is None:
             raise ProblemError("a batch needs costs: give compute, tensor_size_bytes, per_tensor, per_byte or delay")
         if len(rows["compute"]) == 1:
-            rows["compute"] = np.ascontiguousarray(np.broadcast_to(rows["compute"], (n_problems, *problem.compute.shape)))
+            rows["compute"] = np.ascontiguousarray(
+                np.broadcast_to(rows["compute"], (n_problems, *problem.compute.shape))
+            )
         return cls(n_problems, **rows)
 
     @property
@@ -244,14 +246,14 @@ def _with_delays(
     bounds: FloatArray,
 ) -> None:
     """Replace what delays and the limit on visits change, in place."""
+    again: list[int] = []
     if problem.n_machines > 2:
-        again = range(given.n_problems)
+        again = list(range(given.n_problems))
     else:
         reached = highest_stages(problem, placements)
         allowed = highest_stage_allowed(problem)
         returns = ends_on_device(problem)
         at_home = device_only(problem)
-        again = []
         for index in np.flatnonzero(reached > 0).tolist():
             stage = int(reached[index])
             delay = given.delay[index if len(given.delay) > 1 else 0]

@@ -78,18 +78,20 @@ def eliminate(n_states: IntArray, pair_ends: IndexArray, constant: IntArray, *, 
         code, step_offsets = backend.full(n_code, 0, INDEX), backend.full(n_vertices + 1, 0, INDEX)
         scope_offsets, scopes = backend.full(n_tables + 1, 0, INDEX), backend.full(n_scopes, 0, INDEX)
         result = backend.full(6, 0)
-        halves = _Halves(*(backend.full(n_halves, -1, INDEX) for _ in range(5)))
+        halves = _Halves(*backend.rows(5, n_halves, 0, INDEX))
         status = backend.run(
             _eliminate,
             backend.view(n_states),
             backend.view(pair_ends),
             backend.view(constant),
             work_limit,
-            _Vertices(*(backend.full(n_vertices, -1, INDEX) for _ in range(7))),
+            _Vertices(*backend.rows(7, n_vertices, -1, INDEX)),
             halves,
-            _Members(*(backend.full(n_scopes, -1, INDEX) for _ in range(2)), backend.full(n_tables, 0, INDEX)),
+            _Members(
+                backend.full(n_scopes, 0, INDEX), backend.full(n_scopes, 0, INDEX), backend.full(n_tables, 0, INDEX)
+            ),
             _Made(code, step_offsets, scope_offsets, scopes),
-            _Small(*(backend.full(WIDEST + 2, -1, INDEX) for _ in range(3))),
+            _Small(*backend.rows(3, WIDEST + 2, -1, INDEX)),
             result,
         )
         if status == 0:

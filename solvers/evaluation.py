@@ -51,11 +51,16 @@ def evaluate(problem: Problem, placement: Any) -> float:
     O(n_layers + n_consumers + n_tensors * n_machines).
     """
     machines = checked_placement(problem, placement)
-    if not _obeys(problem, machines):
-        return float("inf")
+    for group in problem.colocated:
+        if len({int(machines[layer]) for layer in group}) > 1:
+            return float("inf")
     if problem.n_machines > 2:
         return _added(problem, machines, problem.per_tensor + problem.delay)
-    return _added(problem, machines, problem.per_tensor) + delay_cost(problem, _n_messages(problem, machines))
+    n_messages = count_messages(problem, machines)
+    visits = problem.max_server_visits
+    if visits is not None and (n_messages + 1) // 2 > visits:
+        return float("inf")
+    return _added(problem, machines, problem.per_tensor) + delay_cost(problem, n_messages)
 
 
 def breakdown(problem: Problem, placement: Any) -> Breakdown:
@@ -73,7 +78,7 @@ def breakdown(problem: Problem, placement: Any) -> Breakdown:
     if n_machines > 2:
         n_messages, delay = len(tensors), float(problem.delay[senders, receivers].sum())
     else:
-        n_messages = _n_messages(problem, machines)
+        n_messages = count_messages(problem, machines)
         delay = delay_cost(problem, n_messages)
     return Breakdown(
         compute=read_only(compute),
@@ -99,6 +104,17 @@ def stages(problem: Problem, placement: Any) -> IntArray:
     arguments = (graph.order, graph.successor_offsets, graph.successors, machines)
     backend.run(_stages, *(backend.view(argument) for argument in arguments), out)
     return np.array(out, dtype=np.int64)
+
+
+def count_messages(problem: Problem, machines: IntArray) -> int:
+    """Return how many messages a checked placement on two machines takes: its highest stage."""
+    if problem.n_machines < 2 or not machines.any():
+        return 0
+    graph, backend = problem.graph, choose(problem.n_layers)
+    highest, stage = backend.full(1, 0), backend.full(problem.n_layers, 0)
+    arguments = (graph.order, graph.successor_offsets, graph.successors, machines)
+    backend.run(_highest, *(backend.view(argument) for argument in arguments), stage, highest)
+    return int(highest[0])
 
 
 def delay_free_value(problem: Problem, machines: IntArray) -> float:
@@ -166,16 +182,6 @@ def checked_placement(problem: Problem, placement: Any) -> IntArray:
     return machines
 
 
-def _obeys(problem: Problem, machines: IntArray) -> bool:
-    """Tell whether colocated layers share machines and the server is not asked too often."""
-    for group in problem.colocated:
-        if len({int(machines[layer]) for layer in group}) > 1:
-            return False
-    if problem.max_server_visits is None:
-        return True
-    return (_n_messages(problem, machines) + 1) // 2 <= problem.max_server_visits
-
-
 def _sent(problem: Problem, machines: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Return tensor, sender and receiver of everything that is sent."""
     needed = np.zeros((problem.n_tensors, problem.n_machines), dtype=bool)
@@ -185,14 +191,6 @@ def _sent(problem: Problem, machines: IntArray) -> tuple[IntArray, IntArray, Int
     needed[np.arange(problem.n_tensors), source] = False
     tensors, receivers = np.nonzero(needed)
     return tensors, source[tensors], receivers
-
-
-def _n_messages(problem: Problem, machines: IntArray) -> int:
-    graph, backend = problem.graph, choose(problem.n_layers)
-    highest, stage = backend.full(1, 0), backend.full(problem.n_layers, 0)
-    arguments = (graph.order, graph.successor_offsets, graph.successors, machines)
-    backend.run(_highest, *(backend.view(argument) for argument in arguments), stage, highest)
-    return int(highest[0])
 
 
 def _added(problem: Problem, machines: IntArray, per_tensor: FloatArray) -> float:

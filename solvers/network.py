@@ -64,11 +64,10 @@ def build_network(problem: Problem) -> Network:
     n_links = n_consumers + n_tensors
     if n_vertices + n_links > MOST:
         raise MethodError(f"dp counts layers and tensors in 32 bits: {n_vertices + n_links} are over {MOST}")
-    owners = backend.full(n_vertices, 0, INDEX)
-    first_shared, n_shared = backend.full(n_vertices, 0, INDEX), backend.full(n_vertices, 0, INDEX)
+    owners, first_shared, n_shared = backend.rows(3, n_vertices, 0, INDEX)
     shared_groups = backend.full(n_tensors, 0, INDEX)
     group_of_tensor, group_counts = backend.full(n_tensors, -1, INDEX), backend.full(n_tensors, 0, INDEX)
-    rows = [backend.full(n_links, 0, INDEX) for _ in range(5)]
+    rows: list[Any] = backend.rows(5, n_links, 0, INDEX)
     pair_ends = backend.full(2 * n_links, 0, INDEX)
     used = backend.full(4, 0)
     backend.run(
@@ -77,7 +76,7 @@ def build_network(problem: Problem) -> Network:
         *(backend.view(a) for a in (problem.tensor_producer, problem.consumer_offsets, problem.consumer_layers)),
         _Vertices(owners, first_shared, n_shared, shared_groups),
         _Groups(group_of_tensor, group_counts),
-        _Links(*rows, pair_ends),
+        _Links(rows[0], rows[1], rows[2], rows[3], rows[4], pair_ends),
         _Scratch(
             backend.full(n_layers + 1, 0, INDEX),
             backend.full(n_tensors, 0, INDEX),
@@ -145,7 +144,7 @@ def _with_colocated(problem: Problem, network: Network) -> Network:
             if 2 * pair == len(ends):
                 ends += [tail, head]
             rows.append((SAME, tail, head, pair, -1))
-    kinds, tails, heads, pairs, groups = (np.array(column, dtype=INDEX) for column in zip(*rows, strict=True))
+    kinds, tails, heads, pairs, groups = np.array(rows, dtype=INDEX).reshape(-1, 5).T.copy()
     return network._replace(
         link_kinds=kinds,
         link_tails=tails,

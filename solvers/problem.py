@@ -77,7 +77,8 @@ class Problem:
         self._check_links()
         self._check_tensors()
         self._check_colocated()
-        self._check_total()
+        self._check_compute_total()
+        self._check_link_total()
         object.__setattr__(self, "graph", self._sorted_graph())
 
     @classmethod
@@ -196,11 +197,13 @@ class Problem:
         if compute is not None:
             other._check_compute()
             other._check_colocated()
+            other._check_compute_total()
         if tensor_size_bytes is not None:
             other._check_sizes()
-        if not (per_tensor is None and per_byte is None and delay is None):
-            other._check_links()
-        other._check_total()
+        links = [name for name in ("per_tensor", "per_byte", "delay") if given[name] is not None]
+        other._check_links(links)
+        if links or tensor_size_bytes is not None:
+            other._check_link_total()
         return other
 
     def _check_shapes(self) -> None:
@@ -238,21 +241,25 @@ class Problem:
         object.__setattr__(self, "max_server_visits", None if visits is None else int(visits))
 
     def _check_compute(self) -> None:
+        if not self.compute.size or (self.compute.max() < np.inf and self.compute.min() > -np.inf):
+            return
         bad = np.isnan(self.compute) | (self.compute == -np.inf)
-        if bool(np.any(bad)):
+        if bool(bad.any()):
             layer, machine = (int(i) for i in np.argwhere(bad)[0])
             raise ProblemError(
                 f"{self.layer(layer)} costs {self.compute[layer, machine]} on machine {machine}; "
                 "give a finite number, or inf where it is not allowed"
             )
-        nowhere = np.all(np.isinf(self.compute), axis=1)
-        if bool(np.any(nowhere)):
+        nowhere = np.isinf(self.compute).all(axis=1)
+        if bool(nowhere.any()):
             name = self.layer(int(np.argmax(nowhere)))
             raise InfeasibleError(f"{name} is allowed on no machine; lift one of its restrictions")
 
-    def _check_links(self) -> None:
-        for name in ("per_tensor", "per_byte", "delay"):
+    def _check_links(self, names: Sequence[str] = ("per_tensor", "per_byte", "delay")) -> None:
+        for name in names:
             matrix = getattr(self, name)
+            if matrix.min() >= 0 and matrix.max() < np.inf and not matrix.diagonal().any():
+                continue
             bad = ~np.isfinite(matrix) | (matrix < 0)
             np.fill_diagonal(bad, matrix.diagonal() != 0)
             if bool(np.any(bad)):
@@ -306,16 +313,29 @@ class Problem:
                 if not 0 <= layer < self.n_layers:
                     raise ProblemError(f"colocated names layer {layer}; layers are 0 to {self.n_layers - 1}")
             if len(set(group)) < len(group):
-                raise ProblemError(f"colocated lists {self.layer(group[0])} or one beside it twice; list each layer once")
+                raise ProblemError(
+                    f"colocated lists {self.layer(group[0])} or one beside it twice; list each layer once"
+                )
             if group and not bool(np.any(np.isfinite(self.compute[list(group)]).all(axis=0))):
                 names = ", ".join(self.layer(layer) for layer in group)
                 raise InfeasibleError(f"no machine allows all of the colocated {names}; lift a restriction")
 
-    def _check_total(self) -> None:
-        with np.errstate(over="ignore"):
-            total = np.sum(np.abs(self.compute[np.isfinite(self.compute)])) + self.delay.sum() * (self.n_layers + 1)
-            total += np.sum(self.per_tensor.max() + self.tensor_size_bytes * self.per_byte.max()) * self.n_machines
-        if not np.isfinite(total):
+    def _check_compute_total(self) -> None:
+        # A third of float64's range for each kind of cost: their sums can then not overflow.
+        costs = self.compute
+        largest = float(np.abs(costs).max(initial=0.0))
+        if largest == np.inf:
+            largest = float(np.abs(costs[np.isfinite(costs)]).max(initial=0.0))
+        self._check_largest(largest * self.n_layers)
+
+    def _check_link_total(self) -> None:
+        size = float(self.tensor_size_bytes.max(initial=0.0))
+        transfer = float(self.per_tensor.max()) + size * float(self.per_byte.max())
+        self._check_largest(transfer * self.n_tensors * self.n_machines)
+        self._check_largest(float(self.delay.max()) * (self.n_layers + self.n_tensors) * self.n_machines)
+
+    def _check_largest(self, total: float) -> None:
+        if not total < 5e307:
             raise ProblemError("the costs add up to more than float64 holds; use a larger unit")
 
     def _sorted_graph(self) -> LayerGraph:

@@ -5,6 +5,7 @@ their parity is the machine, and they never fall along a link.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -40,12 +41,7 @@ def machine_states(network: Network, allowed: IntArray, n_machines: int) -> Stat
     keys = allowed[network.owners] * 8 + network.n_shared
     table: dict[int, list[tuple[int, int]]] = {}
     for key in np.flatnonzero(np.bincount(keys)).tolist():
-        mask, n_shared = key >> 3, key & 7
-        rows = []
-        for machine in range(n_machines):
-            if mask >> machine & 1:
-                rows += [(machine, sent) for sent in _sent_sets(machine, n_shared, n_machines)]
-        table[key] = rows
+        table[key] = _machine_rows(key >> 3, key & 7, n_machines)
     return _numbered(keys, table, ordered=False)
 
 
@@ -67,6 +63,13 @@ def stage_states(network: Network, allowed: IntArray, flags: IntArray, highest: 
     return _numbered(keys, table, ordered=True)
 
 
+@cache
+def _machine_rows(mask: int, n_shared: int, n_machines: int) -> list[tuple[int, int]]:
+    machines = [machine for machine in range(n_machines) if mask >> machine & 1]
+    return [(machine, sent) for machine in machines for sent in _sent_sets(machine, n_shared, n_machines)]
+
+
+@cache
 def _sent_sets(machine: int, n_shared: int, n_machines: int) -> list[int]:
     others = [k for k in range(n_machines) if k != machine]
     subsets = [sum(1 << k for j, k in enumerate(others) if chosen >> j & 1) for chosen in range(1 << len(others))]

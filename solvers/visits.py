@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from solvers._arrays import FloatArray, IntArray
+from solvers._arrays import FloatArray, IntArray, read_only
 from solvers.errors import InfeasibleError, MethodError
-from solvers.evaluation import delay_cost, delay_free_value, evaluate, stages
+from solvers.evaluation import count_messages, delay_cost, delay_free_value, evaluate
 from solvers.problem import Problem
 from solvers.solution import Solution
 
@@ -50,14 +50,14 @@ def minimise_over_stages(problem: Problem, relaxed: IntArray, at_most: StagedSol
         No placement within the limit on visits.
     """
     least = delay_free_value(problem, relaxed)
-    reached = int(stages(problem, relaxed).max(initial=0))
+    reached = count_messages(problem, relaxed)
     allowed = highest_stage_allowed(problem)
     best: IntArray | None = None
     best_value = float("inf")
     open_bound = float("inf")
     if reached <= allowed:
-        best, best_value = relaxed, evaluate(problem, relaxed)
-    returns = ends_on_device(problem)
+        best, best_value = relaxed, least + delay_cost(problem, reached)
+    returns = ends_on_device(problem) if reached > 1 else False
     for stage in range(min(reached, allowed + 1)):
         delays = delay_cost(problem, stage)
         if least + delays >= best_value:
@@ -72,9 +72,9 @@ def minimise_over_stages(problem: Problem, relaxed: IntArray, at_most: StagedSol
                 best, best_value = placement, value
     if best is None:
         if open_bound < float("inf"):
-            raise MethodError(f"{method} found no placement within its node limit; raise node_limit")
+            raise MethodError(f"{method} found no placement within its limit; raise node_limit or time_limit_s")
         raise infeasible(problem)
-    return Solution.of(problem, best, method, bound=open_bound)
+    return Solution(read_only(best.copy()), best_value, min(open_bound, best_value), method)
 
 
 def infeasible(problem: Problem) -> InfeasibleError:
@@ -87,7 +87,7 @@ def infeasible(problem: Problem) -> InfeasibleError:
 
 def device_only(problem: Problem) -> IntArray | None:
     """Return the placement of everything on the device, or None if a layer is not allowed there."""
-    if not bool(np.all(np.isfinite(problem.compute[:, 0]))):
+    if problem.compute[:, 0].max(initial=0.0) == np.inf:
         return None
     return np.zeros(problem.n_layers, dtype=np.int64)
 
@@ -100,4 +100,4 @@ def crossing_costs(problem: Problem) -> tuple[FloatArray, FloatArray]:
 def ends_on_device(problem: Problem) -> bool:
     """Tell whether every layer without consumers is pinned to the device."""
     last = problem.graph.successor_offsets[1:] == problem.graph.successor_offsets[:-1]
-    return bool(np.all(np.isinf(problem.compute[last, 1])))
+    return bool(np.isinf(problem.compute[last, 1]).all())

@@ -13,13 +13,16 @@ def value(problem, placement):
 
     The machines take turns, the device first. On its turn a machine runs every layer of its own whose tensors have
     all arrived; then it hands over what it has made, with one message, if anything is left to run on the other.
+
+    With more than two machines, or one, there are no turns, and every machine runs what it can; once nothing can run,
+    each machine sends each other one, in one message, all that it has made and that the other still lacks.
     """
     n_layers = len(problem.compute)
     machine = [int(k) for k in placement]
     total = 0.0
     for layer in range(n_layers):
         total += float(problem.compute[layer][machine[layer]])
-    if total == INF:
+    if total == INF or any(len({machine[layer] for layer in group}) > 1 for group in problem.colocated):
         return INF
 
     reads = {layer: [] for layer in range(n_layers)}
@@ -35,6 +38,9 @@ def value(problem, placement):
         here = machine[producer]
         for there in {machine[consumer] for consumer in consumers} - {here}:
             total += float(problem.per_tensor[here][there]) + size * float(problem.per_byte[here][there])
+
+    if len(problem.compute[0]) != 2:
+        return total + _gathered_delays(problem, machine, tensors, reads)
 
     held = {0: set(), 1: set()}
     done = set()
@@ -59,6 +65,43 @@ def value(problem, placement):
     return total
 
 
+def _gathered_delays(problem, machine, tensors, reads):
+    has = {t: {machine[producer]} for t, (producer, _, _) in enumerate(tensors)}
+    wanted = {(t, machine[c]) for t, (_, _, consumers) in enumerate(tensors) for c in consumers}
+    done, total = set(), 0.0
+    while len(done) < len(machine):
+        progress = True
+        while progress:
+            ready = [
+                layer
+                for layer in range(len(machine))
+                if layer not in done and all(tensors[t][0] in done and machine[layer] in has[t] for t in reads[layer])
+            ]
+            done |= set(ready)
+            progress = bool(ready)
+        sent = {(t, there) for t, there in wanted if tensors[t][0] in done and there not in has[t]}
+        for here, there in {(machine[tensors[t][0]], there) for t, there in sent}:
+            total += float(problem.delay[here][there])
+        for t, there in sent:
+            has[t].add(there)
+    return total
+
+
+def charged_apart(problem, placement):
+    """Return the value if every tensor sent to a machine pays a delay of its own."""
+    total = sum(float(problem.compute[layer][k]) for layer, k in enumerate(placement))
+    if any(len({placement[layer] for layer in group}) > 1 for group in problem.colocated):
+        return INF
+    for t in range(len(problem.tensor_producer)):
+        here = placement[int(problem.tensor_producer[t])]
+        size = float(problem.tensor_size_bytes[t])
+        readers = problem.consumer_layers[problem.consumer_offsets[t] : problem.consumer_offsets[t + 1]]
+        for there in {placement[int(c)] for c in readers} - {here}:
+            total += float(problem.per_tensor[here][there]) + size * float(problem.per_byte[here][there])
+            total += float(problem.delay[here][there])
+    return total
+
+
 def optimum(problem):
     """Return the least value over all placements, inf if none is feasible."""
     return min(value(problem, placement) for placement in placements(problem))
@@ -66,7 +109,7 @@ def optimum(problem):
 
 def placements(problem):
     """Yield every placement that respects the forbidden machines."""
-    choices = [[k for k in (0, 1) if row[k] != INF] for row in problem.compute]
+    choices = [[k for k in range(len(row)) if row[k] != INF] for row in problem.compute]
     yield from product(*choices)
 
 

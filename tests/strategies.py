@@ -157,6 +157,45 @@ def random_links(rng):
     }
 
 
+def random_network(rng, *, n_machines, max_layers, delays=False):
+    """Draw a problem on any number of machines: any link matrix, pins, colocated layers, odd costs."""
+    n = int(rng.integers(2, max_layers + 1))
+    kind = str(rng.choice(list(EDGES)))
+    tensors = [(p, random_size(rng), c) for p, c in EDGES[kind](rng, n)]
+    style = rng.integers(3)
+    if style == 0:
+        compute = rng.exponential(1.0, (n, n_machines))
+    elif style == 1:
+        compute = rng.integers(0, 4, (n, n_machines)).astype(np.float64)
+    else:
+        compute = rng.normal(0.0, 2.0, (n, n_machines))
+    forbid = rng.choice([0.0, 0.1, 0.4])
+    for layer in range(n):
+        allowed = int(rng.integers(n_machines))
+        for k in range(n_machines):
+            if k != allowed and rng.random() < forbid:
+                compute[layer, k] = INF
+    off = 1.0 - np.eye(n_machines)
+
+    def matrix(scale):
+        return rng.choice([0.0, 0.3, 1.0, 3.0], (n_machines, n_machines)) * rng.uniform(0.3, 1.7) * scale * off
+
+    colocated = []
+    if rng.random() < 0.3 and n > 2:
+        members = [int(v) for v in rng.permutation(n)[: rng.integers(2, 4)]]
+        if np.isfinite(compute[members]).all(axis=0).any():
+            colocated.append(members)
+    return Problem.build(
+        compute,
+        tensors,
+        per_byte=matrix(1.0),
+        per_tensor=matrix(0.3),
+        delay=matrix(1.0) if delays else None,
+        max_server_visits=None,
+        colocated=colocated,
+    )
+
+
 @st.composite
 def problems(draw, *, max_layers=8, kind=None):
     """Draw a random problem whose seed Hypothesis chooses; the size shrinks by itself."""
