@@ -21,7 +21,7 @@ BENCHMARKS = {
     "emit": "what splitting costs: parts against the whole model, and the command against loading the model",
     "solvers": "what finding the best placement costs, against minimum-cut libraries and HiGHS",
 }
-# What a benchmark imports that the library itself does not need: module, and where it has sections.
+# Modules that a benchmark needs beyond the library's own.
 EXTRAS = {"solvers": ("maxflow", "igraph", "ortools")}
 SECTIONED = ("solvers",)
 
@@ -51,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     _check_sections(parser, given)
     missing = [module for module in EXTRAS.get(given.name, ()) if find_spec(module) is None]
     if missing:
-        parser.error(f"benchmark '{given.name}' needs {', '.join(missing)}; install the extra: pip install -e '.[bench]'")
+        parser.error(
+            f"benchmark '{given.name}' needs {', '.join(missing)}; install the extra: pip install -e '.[bench]'"
+        )
     settings = Settings(given.quick, given.cache, given.models, given.repetitions, given.workloads, given.only)
     console = Console()
     result = import_module(f"benchmarks.{given.name}").run(settings)

@@ -11,18 +11,21 @@ several such layers the middle one in index order is taken.
 S >= 3: layers u_1 .. u_{S+1} along one path that alternate between the machines, the first on the server, force
 S + 1 messages. Branch i keeps u_1 .. u_{i-1} where they are and flips u_i.
 
-Both are exhaustive and exclude the placement at hand, so the search ends with the optimum; the node limit makes it
-end sooner with a bound.
+A layer pinned to a side takes the layers colocated with it along, and a repair that separates them does not count.
+Both are exhaustive and exclude the placement at hand, so the search ends with the optimum; the limits on nodes and
+time make it end sooner with a bound.
 """
 
 import heapq
+from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from solvers._arrays import IntArray
 from solvers.evaluation import delay_free_value, stages
-from solvers.min_cut import DEVICE, FREE, SERVER, CutNetwork
+from solvers.flow_network import DEVICE, FREE, SERVER, colocated_groups
+from solvers.min_cut import CutNetwork
 from solvers.problem import Problem
 from solvers.solution import Solution
 from solvers.visits import device_only, minimise_over_stages, require_two_machines
@@ -37,24 +40,35 @@ _TOLERANCE = 1e-13
 """Relative distance to the best known value below which a node cannot improve on it."""
 
 
-def solve_min_cut(problem: Problem, *, node_limit: int = NODE_LIMIT) -> Solution:
+def solve_min_cut(problem: Problem, *, node_limit: int = NODE_LIMIT, time_limit_s: float | None = None) -> Solution:
     """Solve any problem with two machines.
+
+    Parameters
+    ----------
+    problem : Problem
+    node_limit : int
+        Cuts to solve at most while branching.
+    time_limit_s : float, optional
+        Seconds after which no more branches are looked at.
 
     Raises
     ------
     MethodError
-        Not two machines, or the node limit came before any feasible placement.
+        Not two machines, or the node or time limit came before any feasible placement.
     InfeasibleError
         The allowed machines need more server visits than allowed.
 
     Notes
     -----
     One cut decides unless delays, or the limit on visits, make a placement with fewer messages better. Proven
-    optimal unless the node limit is met; then `Solution.bound` is the least that any placement can cost. Ties go to
+    optimal unless a limit is met; then `Solution.bound` is the least that any placement can cost. Ties go to
     fewer layers on the server within one cut and to fewer messages between cuts.
     """
     require_two_machines(problem, "min-cut")
-    search = _Search(problem, node_limit)
+    search = _Search(problem, node_limit, time_limit_s)
+    if problem.max_server_visits is None and not bool(np.any(problem.delay)):
+        placement = search.network.solve(search.network.own_pins, keep=False)
+        return Solution.of(problem, placement, "min-cut")
     relaxed = search.network.solve(search.network.own_pins)
     return minimise_over_stages(problem, relaxed, search.at_most, "min-cut")
 
@@ -62,9 +76,11 @@ def solve_min_cut(problem: Problem, *, node_limit: int = NODE_LIMIT) -> Solution
 class _Search:
     """The solver for V(S), with one budget of nodes for all S."""
 
-    __slots__ = ("_n_nodes", "_node_limit", "_problem", "network")
+    __slots__ = ("_deadline_s", "_groups", "_n_nodes", "_node_limit", "_problem", "network")
 
-    def __init__(self, problem: Problem, node_limit: int) -> None:
+    def __init__(self, problem: Problem, node_limit: int, time_limit_s: float | None) -> None:
+        self._deadline_s = np.inf if time_limit_s is None else monotonic() + time_limit_s
+        self._groups = colocated_groups(problem)
         self.network = CutNetwork(problem)
         self._problem = problem
         self._node_limit = node_limit
@@ -76,8 +92,8 @@ class _Search:
             return device_only(self._problem), float("inf")
         if highest == 1:
             one_way = CutNetwork(self._problem, one_way=True)
-            placement = one_way.solve(one_way.own_pins)
-            feasible = not self._forbidden(placement) and self._n_messages(placement) <= 1
+            placement = one_way.solve(one_way.own_pins, keep=False)
+            feasible = not self._breaks_a_rule(placement) and self._n_messages(placement) <= 1
             return (placement if feasible else None), float("inf")
         return self._branch(highest, cutoff)
 
@@ -91,7 +107,7 @@ class _Search:
         children = [root]
         while True:
             for pins in children:
-                tightened = _propagate(self._problem, pins) if highest == 2 else pins
+                tightened = _propagate(self._problem, pins, self._groups) if highest == 2 else pins
                 if tightened is None:
                     continue
                 self._n_nodes += 1
@@ -109,7 +125,7 @@ class _Search:
                     n_pushed += 1
             if not queue or not _improves(queue[0][0], best_value):
                 return best, float("inf")
-            if self._n_nodes >= self._node_limit:
+            if self._n_nodes >= self._node_limit or monotonic() >= self._deadline_s:
                 return best, queue[0][0]
             _, _, pins, placement = heapq.heappop(queue)
             children = self._children(pins, placement, highest)
@@ -123,18 +139,18 @@ class _Search:
             middle = int(candidates[len(candidates) // 2])
             mark = np.zeros(self._problem.n_layers, dtype=np.int64)
             mark[middle] = 1
-            children.append(_pinned(pins, np.array([middle]), SERVER))
+            children.append(self._pinned(pins, np.array([middle]), SERVER))
             for backwards in (True, False):
                 group = np.append(np.flatnonzero(self._problem.graph.spread(mark, backwards=backwards)), middle)
-                children.append(_pinned(pins, group, DEVICE))
+                children.append(self._pinned(pins, group, DEVICE))
         else:
             fixed: IntArray | None = pins
             for layer in _alternation(self._problem, placement, highest):
                 if fixed is None:
                     break
                 side = int(placement[layer])
-                children.append(_pinned(fixed, np.array([layer]), 1 - side))
-                fixed = _pinned(fixed, np.array([layer]), side)
+                children.append(self._pinned(fixed, np.array([layer]), 1 - side))
+                fixed = self._pinned(fixed, np.array([layer]), side)
         return [child for child in children if child is not None]
 
     def _repaired(self, placement: IntArray, highest: int) -> list[IntArray]:
@@ -150,12 +166,24 @@ class _Search:
         return [
             candidate
             for candidate in repaired
-            if not self._forbidden(candidate) and self._n_messages(candidate) <= highest
+            if not self._breaks_a_rule(candidate) and self._n_messages(candidate) <= highest
         ]
 
-    def _forbidden(self, placement: IntArray) -> bool:
+    def _breaks_a_rule(self, placement: IntArray) -> bool:
+        """Tell whether a layer is where it is not allowed, or apart from one it is colocated with."""
         pins = self.network.own_pins
-        return bool(np.any((pins != FREE) & (pins != placement)))
+        if bool(np.any((pins != FREE) & (pins != placement))):
+            return True
+        return any(bool(np.any(placement[group] != placement[group[0]])) for group in self._groups)
+
+    def _pinned(self, pins: IntArray, layers: IntArray, side: int) -> IntArray | None:
+        """Return `pins` with `layers` and what is colocated with them pinned to `side`, or None if they contradict."""
+        changed = pins.copy()
+        changed[layers] = side
+        for group in self._groups:
+            if bool(np.any((changed[group] == side) & (pins[group] != side))):
+                changed[group] = side
+        return None if bool(np.any((pins != FREE) & (changed != pins))) else changed
 
     def _n_messages(self, placement: IntArray) -> int:
         return int(stages(self._problem, placement).max(initial=0))
@@ -167,15 +195,6 @@ def _improves(value: float, best_value: float) -> bool:
     return value < best_value - _TOLERANCE * abs(best_value)
 
 
-def _pinned(pins: IntArray, layers: IntArray, side: int) -> IntArray | None:
-    """Return `pins` with `layers` pinned to `side`, or None if one of them is pinned to the other."""
-    if bool(np.any(pins[layers] == 1 - side)):
-        return None
-    changed = pins.copy()
-    changed[layers] = side
-    return changed
-
-
 def _violations(problem: Problem, placement: IntArray) -> tuple[IntArray, Any, IntArray]:
     """Return (has a server ancestor, lies between server layers but on the device, has a server descendant)."""
     below_server = problem.graph.spread(placement)
@@ -183,8 +202,8 @@ def _violations(problem: Problem, placement: IntArray) -> tuple[IntArray, Any, I
     return below_server, (placement == DEVICE) & (below_server == 1) & (above_server == 1), above_server
 
 
-def _propagate(problem: Problem, pins: IntArray) -> IntArray | None:
-    """Add the pins that S = 2 forces, or return None if it cannot hold.
+def _propagate(problem: Problem, pins: IntArray, groups: list[IntArray]) -> IntArray | None:
+    """Add the pins that S = 2 and colocated layers force, or return None if they cannot hold.
 
     What lies between two server layers is on the server. A device layer below the server has only device layers
     below it, one above the server only device layers above it.
@@ -200,6 +219,11 @@ def _propagate(problem: Problem, pins: IntArray) -> IntArray | None:
         if bool(np.any(forced_device & (between | (pins == SERVER)))):
             return None
         tightened = np.where(between, SERVER, np.where(forced_device, DEVICE, pins))
+        for group in groups:
+            sides = tightened[group]
+            if bool(np.any(sides == DEVICE)) and bool(np.any(sides == SERVER)):
+                return None
+            tightened[group] = sides.max()
         if bool(np.array_equal(tightened, pins)):
             return pins
         pins = tightened

@@ -98,8 +98,8 @@ def eliminate(n_states: IntArray, pair_ends: IndexArray, constant: IntArray, *, 
             break
         if status == 1:
             raise MethodError(
-                f"dp eliminates layers while their tables are small: {result[0]} of {n_vertices} layers stay, with tables "
-                f"over {STEP_LIMIT} combinations of states or over {work_limit} in all; use min-cut or milp"
+                f"dp eliminates layers while their tables are small: {result[0]} of {n_vertices} layers stay, with "
+                f"tables over {STEP_LIMIT} combinations of states or over {work_limit} in all; use min-cut or milp"
             )
         room *= 4
     n_steps, n_code, n_tables = (int(result[k]) for k in (0, 1, 2))

@@ -39,7 +39,8 @@ class Breakdown:
 def evaluate(problem: Problem, placement: Any) -> float:
     """Return the cost of `placement`, (n_layers,) machines; inf if it is not allowed.
 
-    With more than two machines and delays this is an upper bound, see the module.
+    With more than two machines and delays this is an upper bound, see the module; machines on which no layer is
+    allowed do not count.
 
     Raises
     ------
@@ -55,6 +56,12 @@ def evaluate(problem: Problem, placement: Any) -> float:
         if len({int(machines[layer]) for layer in group}) > 1:
             return float("inf")
     if problem.n_machines > 2:
+        narrow = problem.narrowed() if problem.delay.any() else None
+        if narrow is not None and narrow[0].n_machines <= 2:
+            number = np.full(problem.n_machines, -1)
+            number[narrow[1]] = np.arange(len(narrow[1]))
+            inside = number[machines]
+            return float("inf") if bool((inside < 0).any()) else evaluate(narrow[0], inside)
         return _added(problem, machines, problem.per_tensor + problem.delay)
     n_messages = count_messages(problem, machines)
     visits = problem.max_server_visits

@@ -1,72 +1,68 @@
-"""The optimum without delays on any graph: a minimum cut between device and server.
-
-The network is built, then shrunk by exact reductions, and a flow decides what is left.
-"""
+"""The optimum without delays on any graph: a minimum cut between device and server."""
 
 import numpy as np
 
 from solvers._arrays import IntArray
 from solvers._jit import PLAIN_LIMIT, choose
-from solvers.flow_network import DEVICE, FREE, SERVER, FlowNetwork, representatives
-from solvers.flow_reduce import ELIMINATION, PERSISTENCY, reduce_network, restore
-from solvers.flow_sweep import sweep
-from solvers.max_flow import grow_trees
+from solvers.errors import InfeasibleError
+from solvers.flow_network import DEVICE, FREE, SERVER, FlowNetwork, colocated_groups
+from solvers.max_flow import ALL_STAGES, minimum_cut
 from solvers.problem import Problem
 
 __all__ = ["DEVICE", "FREE", "SERVER", "CutNetwork"]
 
-steps = PERSISTENCY | ELIMINATION
-
 
 class CutNetwork:
-    __slots__ = ("_network", "_one_way", "_problem", "own_pins", "rounds", "statistics")
+    """The cut network of a problem with two machines; solved again and again under different pins.
 
-    def __init__(self, problem, *, one_way=False):
-        allowed = np.isfinite(problem.compute)
-        self.own_pins = np.where(allowed[:, 0] & allowed[:, 1], FREE, np.where(allowed[:, 0], DEVICE, SERVER)).astype(np.int64)
+    Parameters
+    ----------
+    problem : Problem
+        With two machines. Colocated layers are one node.
+    one_way : bool
+        Forbid every edge from the server to the device: the cut is then the best with at most one message.
+    stages : int
+        Which stages of `max_flow.minimum_cut` to use.
+
+    Raises
+    ------
+    InfeasibleError
+        Colocated groups that share layers are allowed on no machine together.
+    """
+
+    __slots__ = ("_networks", "_one_way", "_problem", "_stages", "own_pins")
+
+    own_pins: IntArray
+    """(n_layers,) what each layer's forbidden machine leaves, for it and for the layers colocated with it."""
+
+    def __init__(self, problem: Problem, *, one_way: bool = False, stages: int = ALL_STAGES) -> None:
+        forbidden = np.isinf(problem.compute)
+        self.own_pins = np.where(forbidden[:, 1], DEVICE, np.where(forbidden[:, 0], SERVER, FREE)).astype(np.int64)
         self._problem = problem
         self._one_way = one_way
-        self._network = {}
+        self._stages = stages
+        self._networks: dict[bool, FlowNetwork] = {}
+        for group in colocated_groups(problem):
+            pinned = self.own_pins[group]
+            if bool(np.any(pinned == DEVICE)) and bool(np.any(pinned == SERVER)):
+                names = ", ".join(problem.layer(int(layer)) for layer in group)
+                raise InfeasibleError(f"no machine allows all of the colocated {names}; lift a restriction")
+            if bool(np.any(pinned != FREE)):
+                self.own_pins[group] = pinned.max()
 
-    def solve(self, pins, *, long_search=False):
-        n_layers = len(pins)
-        backend = choose(max(n_layers, PLAIN_LIMIT + 1) if long_search else n_layers)
-        if backend.plain not in self._network:
-            self._network[backend.plain] = FlowNetwork.of(self._problem, backend, one_way=self._one_way)
-        net = self._network[backend.plain]
-        n = net.n_nodes
-        side = backend.full(n, FREE, np.int8)
-        last = backend.full(n, 0, np.int32)
-        head, opposite = backend.load(net.head, np.int32), backend.load(net.opposite, np.int32)
-        capacity, excess = backend.load(net.capacity, np.float64), backend.load(net.excess, np.float64)
-        bounds = backend.full(2*n, 0.0, np.float64)
-        eliminated = backend.full(n, 0, np.int32)
-        backend.run(_pin, backend.view(pins), net.node_of, side)
-        import time
-        t0=time.perf_counter()
-        ne = backend.run(reduce_network, net.first, last, head, opposite, capacity, excess, side, bounds, backend.full(3*n, 0, np.int32), backend.full(2*n, 0, np.int32), eliminated, steps)
-        import os
-        R = int(os.environ.get("R", "0"))
-        self.rounds = backend.run(sweep, net.first, last, head, opposite, capacity, excess, side, backend.full(n, 0, np.int8), R) if R else 0
-        t1=time.perf_counter()
-        self.statistics = (n, ne, sum(1 for x in side if x<0) if n<0 else int((np.asarray(side)<0).sum()))
-        na = backend.run(grow_trees, net.first, last, head, opposite, capacity, excess, side, backend.full(n,0,np.int8), backend.full(n,-1,np.int32), backend.full(2*n,0,np.int32), backend.full(2*n,0,np.int32), backend.full(n,0,np.int32))
-        t2=time.perf_counter()
-        backend.run(restore, net.first, last, head, capacity, excess, bounds, side, eliminated, ne)
-        self.statistics += (na, t1-t0, t2-t1, self.rounds)
-        out = backend.full(n_layers, 0)
-        backend.run(_read, net.node_of, side, out)
-        return np.array(out, dtype=np.int64)
+    def solve(self, pins: IntArray, *, long_search: bool = False, keep: bool = True) -> IntArray:
+        """Return the cheapest placement under `pins`, (n_layers,) of FREE, DEVICE or SERVER, without delays.
 
+        `long_search` says that many solves follow, so that the kernels are compiled whatever the size; without `keep`
+        this is the last one. Pins of colocated layers must agree.
 
-def _pin(pins, node_of, side):
-    for v in range(len(pins)):
-        if pins[v] >= 0:
-            side[node_of[v]] = pins[v]
-    return 0
-
-
-def _read(node_of, side, out):
-    for v in range(len(out)):
-        out[v] = side[node_of[v]]
-    return 0
+        Ties go to the placement with the fewest layers on the server. With `one_way`, pins that contradict each
+        other are broken somewhere: check the answer.
+        """
+        backend = choose(max(len(pins), PLAIN_LIMIT + 1) if long_search else len(pins))
+        network = self._networks.pop(backend.plain, None)
+        if network is None:
+            network = FlowNetwork.of(self._problem, backend, one_way=self._one_way)
+        if keep:
+            self._networks[backend.plain] = network
+        return minimum_cut(network, pins, backend, keep=keep, stages=self._stages)

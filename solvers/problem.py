@@ -206,6 +206,32 @@ class Problem:
             other._check_link_total()
         return other
 
+    def narrowed(self) -> tuple["Problem", IntArray] | None:
+        """Return the problem without the machines on which no layer is allowed, and the numbers of those that stay.
+
+        None if there is no such machine, or nothing would stay.
+        """
+        useful = np.isfinite(self.compute).any(axis=0)
+        if bool(useful.all()) or not bool(useful.any()):
+            return None
+        kept = np.flatnonzero(useful)
+        pairs = np.ix_(kept, kept)
+        problem = Problem(
+            self.compute[:, kept],
+            self.tensor_producer,
+            self.tensor_size_bytes,
+            self.consumer_offsets,
+            self.consumer_layers,
+            self.per_tensor[pairs],
+            self.per_byte[pairs],
+            self.delay[pairs],
+            self.max_server_visits,
+            self.colocated,
+            self.layer_names,
+            self.tensor_names,
+        )
+        return problem, kept
+
     def _check_shapes(self) -> None:
         if self.compute.ndim != 2 or self.compute.shape[1] == 0:
             raise ProblemError(
@@ -236,7 +262,8 @@ class Problem:
             raise ProblemError(f"max_server_visits is {visits!r}; give a whole number >= 0, or None for no limit")
         if visits is not None and n_machines > 2:
             raise ProblemError(
-                f"max_server_visits is {visits}, which counts visits to one server; with {n_machines} machines give None"
+                f"max_server_visits is {visits}, which counts visits to one server; "
+                f"with {n_machines} machines give None"
             )
         object.__setattr__(self, "max_server_visits", None if visits is None else int(visits))
 

@@ -1,5 +1,8 @@
 """The face: pick a method, run it, answer with a Solution."""
 
+from dataclasses import replace
+
+from solvers._arrays import read_only
 from solvers.analysis import WORK_LIMIT, Analysis, analyse
 from solvers.branch_aware import solve_branch_aware
 from solvers.errors import MethodError
@@ -62,12 +65,17 @@ def solve(
     >>> solve(problem)
     Solution(5, optimal, 1 of 3 layers off the device, chain)
     """
+    if method != "auto" and method not in METHODS:
+        raise MethodError(f"there is no method {method!r}; choose from auto, {', '.join(METHODS)}")
+    narrow = problem.narrowed() if problem.n_machines > 2 and analysis is None else None
+    if narrow is not None:
+        smaller, machines = narrow
+        found = solve(smaller, method, node_limit=node_limit, time_limit_s=time_limit_s)
+        return replace(found, placement=read_only(machines[found.placement]))
     if method == "auto":
         if analysis is not None:
             return solve_branch_aware(problem, analysis=analysis)
         return _first_that_takes(problem, node_limit, time_limit_s)
-    if method not in METHODS:
-        raise MethodError(f"there is no method {method!r}; choose from auto, {', '.join(METHODS)}")
     return _run(problem, method, analysis, node_limit, time_limit_s, WORK_LIMIT)
 
 
