@@ -102,37 +102,23 @@ def build_bridge(
             edges.append((producer, float(input_bytes.get(tensor.name, tensor.size_bytes)), consumers))
             edge_names.append(tensor.name)
 
-    def priced(
-        compute: npt.NDArray[np.float64], up_per_byte: float, down_per_byte: float, up_delay: float, down_delay: float
-    ) -> solvers.Problem:
-        return solvers.Problem.build(
-            compute,
-            edges,
-            per_byte=[[0.0, up_per_byte], [down_per_byte, 0.0]],
-            delay=[[0.0, up_delay], [down_delay, 0.0]],
-            max_server_visits=MAX_SERVER_VISITS,
-            layer_names=tuple(names),
-            tensor_names=tuple(edge_names),
-        )
-
-    seconds = np.array(rows, dtype=np.float64).reshape(-1, 2)
-    up, down = link.upload_s_per_byte, link.download_s_per_byte
-    latency = priced(seconds, up, down, link.uplink_delay_s, link.downlink_delay_s)
+    latency = solvers.Problem.build(
+        np.array(rows, dtype=np.float64).reshape(-1, 2),
+        edges,
+        per_byte=[[0.0, link.upload_s_per_byte], [link.download_s_per_byte, 0.0]],
+        delay=[[0.0, link.uplink_delay_s], [link.downlink_delay_s, 0.0]],
+        max_server_visits=MAX_SERVER_VISITS,
+        layer_names=tuple(names),
+        tensor_names=tuple(edge_names),
+    )
     if objective == "latency":
         return Bridge(latency, latency, layers, tuple(edge_names))
     if power is None:
         raise InputError("objective 'energy' needs the device's power, which this bridge was not given")
-    joules = seconds.copy()
-    finite = np.isfinite(seconds)
-    joules[finite[:, DEVICE], DEVICE] *= power.compute_watts
-    joules[finite[:, SERVER], SERVER] *= power.idle_watts
-    energy = priced(
-        joules,
-        power.send_watts * up,
-        power.receive_watts * down,
-        power.idle_watts * link.uplink_delay_s,
-        power.idle_watts * link.downlink_delay_s,
+    watts = solvers.Power.of_device(
+        compute=power.compute_watts, send=power.send_watts, receive=power.receive_watts, idle=power.idle_watts
     )
+    energy = solvers.energy_problem(latency, watts)
     return Bridge(latency, energy, layers, tuple(edge_names))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import solvers
 from solvers import MethodError, Problem, ProblemError, Solution, evaluate
-from solvers.breakpoints import breakpoints
+from solvers.parametric import breakpoints
 from solvers.family import (
     Family,
     bandwidth_family,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from solvers import InfeasibleError, MethodError, Problem, ProblemError, Solution, solve
-from solvers.breakpoints import breakpoints
+from solvers.parametric import breakpoints
 from solvers.envelope import Lines, chain_lines
 from solvers.family import bandwidth_family
 from solvers.uncertainty import (
