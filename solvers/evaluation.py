@@ -63,8 +63,10 @@ def evaluate(problem: Problem, placement: Any) -> float:
             inside = number[machines]
             return float("inf") if bool((inside < 0).any()) else evaluate(narrow[0], inside)
         return _added(problem, machines, problem.per_tensor + problem.delay)
-    n_messages = count_messages(problem, machines)
     visits = problem.max_server_visits
+    n_messages = 0
+    if visits is not None or problem.delay.any():
+        n_messages = count_messages(problem, machines)
     if visits is not None and (n_messages + 1) // 2 > visits:
         return float("inf")
     return _added(problem, machines, problem.per_tensor) + delay_cost(problem, n_messages)

@@ -108,7 +108,8 @@ def _run(
     if method == "min-cut":
         from solvers.branch_and_bound import NODE_LIMIT, solve_min_cut
 
-        return solve_min_cut(problem, node_limit=NODE_LIMIT if node_limit is None else node_limit)
+        limit = NODE_LIMIT if node_limit is None else node_limit
+        return solve_min_cut(problem, node_limit=limit, time_limit_s=time_limit_s)
     from solvers.milp import solve_milp
 
     return solve_milp(problem, time_limit_s=time_limit_s)
