@@ -91,7 +91,8 @@ def split_workload(
     accelerators, cpus : int, optional
         How many machines there are; what is left out is as the file says. None of them has to be used.
     down_set_limit : int, optional
-        Most down-sets to look at; by default as `solvers.contiguous.maximise_throughput`.
+        Most down-sets to look at, by default as `solvers.maximise_throughput`; beyond, an integer program decides,
+        with a bound and a gap after a minute.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def split_workload(
     solvers.InfeasibleError
         No contiguous split obeys the accelerators' memory and what is allowed on them.
     solvers.MethodError
-        There are too many down-sets to decide it exactly.
+        There are too many down-sets, and the integer program found no split in time.
     """
     import numpy as np
 

@@ -15,7 +15,7 @@ from itertools import count
 import numpy as np
 
 from solvers._arrays import FloatArray
-from solvers.breakpoints import require_count
+from solvers.parametric import require_count
 from solvers.errors import InfeasibleError, ProblemError
 from solvers.problem import Problem
 from solvers.solution import Solution

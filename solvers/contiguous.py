@@ -21,13 +21,16 @@ import numpy as np
 from solvers._arrays import FloatArray, IntArray, read_only
 from solvers.contiguous_groups import FORBIDDEN, Groups, grouped
 from solvers.contiguous_problem import PipelineProblem, pipeline_loads, pipeline_order
-from solvers.contiguous_sweep import Machines, best_parts
+from solvers.contiguous_sweep import Machines, Parts, best_parts
 from solvers.down_sets import chain_of, down_sets
 from solvers.errors import InfeasibleError, MethodError
 from solvers.solution import PROOF_TOLERANCE
 
 DOWN_SET_LIMIT = 100_000
 """Down-sets that are made at most, unless `maximise_throughput` is told otherwise."""
+
+TIME_LIMIT_S = 60.0
+"""Seconds for HiGHS where there are too many down-sets."""
 
 STATE_LIMIT = 1 << 24
 """Down-sets times combinations of used machines that are kept at most: 16 bytes each."""
@@ -40,7 +43,7 @@ class PipelineSolution:
     placement: IntArray  # (n_layers,) machines, numbered kind by kind
     value: float  # the largest load, from `pipeline_loads`
     bound: float  # no contiguous placement has a smaller one
-    method: str  # "down-sets"
+    method: str  # "down-sets" or "milp"
     pipeline: tuple[int, ...]  # the machines that hold layers, in the order in which an inference passes them
     n_down_sets: int  # 0 if the problem has no layers
     n_pairs: int  # pairs of a down-set and one above it that were looked at
@@ -56,24 +59,34 @@ class PipelineSolution:
 
 
 def maximise_throughput(
-    problem: PipelineProblem, *, down_set_limit: int = DOWN_SET_LIMIT, prune: bool = True
+    problem: PipelineProblem,
+    method: str = "auto",
+    *,
+    down_set_limit: int = DOWN_SET_LIMIT,
+    prune: bool = True,
+    time_limit_s: float | None = TIME_LIMIT_S,
 ) -> PipelineSolution:
     """Find the contiguous placement with the smallest largest load: the highest rate of inferences.
 
     Parameters
     ----------
     problem : PipelineProblem
+    method : {"auto", "down-sets", "milp"}
+        "auto" takes the integer program where there are too many down-sets.
     down_set_limit : int
-        Most down-sets to make; beyond, the problem is out of reach.
+        Most down-sets to make; beyond, the problem is out of their reach.
     prune : bool
         Skip what cannot beat the best split known. Without it every pair of down-sets is looked at, with equal result.
+    time_limit_s : float or None
+        Seconds for the integer program, which then answers with a bound and a gap.
 
     Raises
     ------
     InfeasibleError
         No contiguous placement obeys the memory limits and the forbidden machines.
     MethodError
-        More down-sets than `down_set_limit`, or too many states: the machines differ too much for their number.
+        "down-sets": more of them than `down_set_limit`, or too many states because the machines differ too much for
+        their number. "milp": no placement in time. No such method.
 
     Notes
     -----
@@ -90,14 +103,41 @@ def maximise_throughput(
     >>> solution, solution.placement.tolist()
     (PipelineSolution(2.5, optimal, 2 machines, down-sets), [0, 1, 1])
     """
+    if method not in ("auto", "down-sets", "milp"):
+        raise MethodError(f"there is no method {method!r}; choose from auto, down-sets, milp")
     if down_set_limit < 1:
         raise MethodError(f"down_set_limit is {down_set_limit}; give a whole number of 1 or more")
     if problem.n_layers == 0:
         return _solution(problem, np.zeros(0, dtype=np.int64), 0.0, 0, 0)
     groups = grouped(problem)
     machines = _machines(problem, groups)
-    n_states = len(machines.capacity)
     _check_each_group_fits(problem, groups)
+    first_guess = None
+    if (groups.n_groups + 1) * len(machines.capacity) <= STATE_LIMIT:
+        first_guess = best_parts(chain_of(groups.n_groups), groups, machines, FORBIDDEN, prune=True)[:2]
+    if method != "milp":
+        try:
+            return _by_down_sets(problem, groups, machines, down_set_limit, first_guess if prune else None)
+        except MethodError:
+            if method != "auto":
+                raise
+    from solvers.milp_contiguous import milp_contiguous
+
+    known = None
+    if first_guess is not None and first_guess[1] is not None:
+        known = _placement(problem, groups, first_guess[1])
+    return milp_contiguous(problem, incumbent=known, time_limit_s=time_limit_s)
+
+
+def _by_down_sets(
+    problem: PipelineProblem,
+    groups: Groups,
+    machines: Machines,
+    down_set_limit: int,
+    first_guess: tuple[int, Parts | None] | None,
+) -> PipelineSolution:
+    """Search all down-sets for better than `first_guess`; without one, without pruning."""
+    n_states = len(machines.capacity)
     if (groups.n_groups + 1) * n_states > STATE_LIMIT:
         raise MethodError(_too_many_states(groups.n_groups + 1, n_states))
     try:
@@ -109,27 +149,28 @@ def maximise_throughput(
         ) from None
     if lattice.n_sets * n_states > STATE_LIMIT:
         raise MethodError(_too_many_states(lattice.n_sets, n_states))
-
-    parts, best, n_pairs = None, FORBIDDEN, 0
-    if prune:
-        chain = chain_of(groups.n_groups)
-        best, parts, _ = best_parts(chain, groups, machines, FORBIDDEN, prune=True)
-    found, better, n_pairs = best_parts(lattice, groups, machines, best, prune=prune)
+    best, parts = (FORBIDDEN, None) if first_guess is None else first_guess
+    found, better, n_pairs = best_parts(lattice, groups, machines, best, prune=first_guess is not None)
     if found < best:
-        best, parts = found, better
+        parts = better
     if parts is None:
         raise InfeasibleError(
             "no contiguous split fits the machines: their memory or what is allowed on them is not enough; "
             "add machines, raise a memory limit, or lift a restriction"
         )
+    # Each layer and each end of a tensor is off by half a quantum.
+    rounding = groups.quantum * (problem.n_layers + 2 * problem.n_tensors)
+    return _solution(problem, _placement(problem, groups, parts), rounding, lattice.n_sets, n_pairs)
+
+
+def _placement(problem: PipelineProblem, groups: Groups, parts: Parts) -> IntArray:
+    """Number the machines of each kind in the order of the parts that they hold."""
     kinds = np.array([kind for kind, _ in parts])
     machine_of_group = np.zeros(groups.n_groups, dtype=np.int64)
     first = np.cumsum(problem.machine_counts) - problem.machine_counts
     for number, (kind, members) in enumerate(parts):
         machine_of_group[members] = first[kind] + int(np.count_nonzero(kinds[:number] == kind))
-    # Each layer and each end of a tensor is off by half a quantum.
-    rounding = groups.quantum * (problem.n_layers + 2 * problem.n_tensors)
-    return _solution(problem, machine_of_group[groups.group_of_layer], rounding, lattice.n_sets, n_pairs)
+    return machine_of_group[groups.group_of_layer]
 
 
 def _solution(

@@ -5,7 +5,7 @@ border; of that, the *floor* stays whatever else joins the part: its compute tim
 down-set, and what it sends there (backward tensors). Above a floor that reaches the value to beat nothing is looked at.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -55,9 +55,13 @@ class _Scratch(NamedTuple):
     read_below: Any  # (n_tensors,) groups of the lower down-set that read it
 
 
+Parts: TypeAlias = list[tuple[int, list[int]]]
+"""Kind of machine and groups of each part, in the order of the pipeline."""
+
+
 def best_parts(
     lattice: DownSets, groups: Groups, machines: Machines, upper: int, *, prune: bool
-) -> tuple[int, list[tuple[int, list[int]]] | None, int]:
+) -> tuple[int, Parts | None, int]:
     """Return the least largest load below `upper`, the parts in order as (kind, groups), and the pairs looked at."""
     backend = choose(plain_size(lattice.n_sets))
     n_states, n_tensors = len(machines.capacity), len(groups.n_readers)

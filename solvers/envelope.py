@@ -188,7 +188,7 @@ def chain_lines(family: Family) -> ChainLines:
 
     One-way: head on the device, tail on the server, results back to the device where the last layers are pinned to
     it. A placement that returns to the device before that is none of them. It can pay where a tensor late in the
-    chain is larger than one before it; `solvers.breakpoints` sees it, this does not.
+    chain is larger than one before it; `solvers.parametric` sees it, this does not.
 
     Parameters
     ----------

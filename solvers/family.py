@@ -2,7 +2,7 @@
 
 Each placement's value is then a line in theta, delays included: the number of messages of a placement does not
 depend on the costs. The optimum is the least of these lines, so it is concave and piecewise linear, and
-`solvers.breakpoints` finds all of it with few solves.
+`solvers.parametric` finds all of it with few solves.
 """
 
 from dataclasses import dataclass, field

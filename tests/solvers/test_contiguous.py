@@ -233,7 +233,7 @@ def test_loose_ends_without_load_do_not_multiply_down_sets():
     assert (found.value, found.n_down_sets) == (3.0, 3)
     with_load = [[1.0], [2.0], *([0.1],) * 20]
     with pytest.raises(MethodError, match="more than 1000 down-sets of the 22 groups of layers, out of reach"):
-        maximise_throughput(PipelineProblem.build(with_load, tensors, machine_counts=[2]), down_set_limit=1000)
+        maximise_throughput(PipelineProblem.build(with_load, tensors, machine_counts=[2]), "down-sets", down_set_limit=1000)
     # Their bytes keep them apart where memory is short.
     limited = PipelineProblem.build(
         compute[:4], tensors[:3], machine_counts=[2], memory_bytes=[2, 2, 1, 3], memory_limit_bytes=[4]
@@ -329,12 +329,25 @@ def test_circles_of_colocated_layers_that_no_machine_takes():
 def test_what_is_out_of_reach_is_not_infeasible():
     many = PipelineProblem.build(np.ones((30, 1)), [], machine_counts=[3])
     with pytest.raises(MethodError, match="more than 100000 down-sets of the 30 groups of layers, out of reach"):
-        maximise_throughput(many)
+        maximise_throughput(many, "down-sets")
     unequal = PipelineProblem.build(np.ones((2, 30)), [(0, 1.0, [1])], machine_counts=[1] * 30)
     with pytest.raises(MethodError, match="combinations of used machines are more than"):
-        maximise_throughput(unequal)
+        maximise_throughput(unequal, "down-sets")
     with pytest.raises(MethodError, match="down_set_limit is 0"):
         maximise_throughput(many, down_set_limit=0)
+    with pytest.raises(MethodError, match="there is no method 'dp'; choose from auto, down-sets, milp"):
+        maximise_throughput(many, "dp")
+
+
+def test_too_many_down_sets_go_to_the_integer_program():
+    tensors = [(0, 1.0, [1]), *((v, 1.0, [1]) for v in range(2, 10))]
+    compute = [[1.0], [2.0], *([0.1],) * 8]
+    problem = PipelineProblem.build(compute, tensors, machine_counts=[2])
+    exact = maximise_throughput(problem)
+    found = maximise_throughput(problem, down_set_limit=20)
+    assert (exact.method, found.method, found.optimal) == ("down-sets", "milp", True)
+    assert found.value == pytest.approx(exact.value, rel=1e-9)
+    assert maximise_throughput(problem, "milp").value == found.value
 
 
 @pytest.mark.parametrize(

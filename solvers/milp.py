@@ -1,0 +1,323 @@
+"""Any number of machines by mixed-integer linear programming (HiGHS through SciPy): slow, takes everything.
+
+The last resort where graphs neither fold nor cut, and an oracle for the other methods. Values are those of
+`solvers.evaluate` or `pipeline_totals` on the placement found; bounds are HiGHS's, a proof within its tolerances: see
+`solvers.milp_model`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from solvers._arrays import FloatArray, IntArray, frozen_copy, read_only
+from solvers.errors import InfeasibleError, MethodError, ProblemError
+from solvers.evaluation import breakdown, evaluate
+from solvers.milp_model import Answer, Clock
+from solvers.milp_placement import PlacementModel
+from solvers.problem import Problem
+from solvers.solution import Solution
+
+LIMIT_TOLERANCE = 1e-12
+"""How far a sum may pass its limit, relative to the limit: what float64 loses when it adds up."""
+
+MOST_REJECTED = 200
+"""Placements that HiGHS may propose although they pass a limit by less than its own tolerance."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdditiveLimit:
+    """A limit on a sum over layers, such as bytes of weights on each machine.
+
+    Weights that several layers share, and peak activations, are no such sum.
+
+    Parameters
+    ----------
+    per_layer : (n_layers, n_machines) float64, finite
+        What a layer adds on a machine.
+    upper : float or (n_machines,) float64
+        Limit of the total over all machines, or of each machine's own; ``inf`` = none.
+    name : str
+        What is limited, for messages.
+
+    Raises
+    ------
+    ProblemError
+        The shapes do not match or a number is not one.
+    """
+
+    per_layer: FloatArray
+    upper: FloatArray
+    name: str = "limit"
+
+    def __post_init__(self) -> None:
+        for name in ("per_layer", "upper"):
+            try:
+                object.__setattr__(self, name, frozen_copy(getattr(self, name), np.float64))
+            except (TypeError, ValueError) as error:
+                raise ProblemError(f"{self.name}: {name} is not an array of numbers: {error}") from None
+        if self.per_layer.ndim != 2 or self.upper.shape not in ((), self.per_layer.shape[1:]):
+            raise ProblemError(
+                f"{self.name}: per_layer has shape {self.per_layer.shape} and upper {self.upper.shape}; "
+                "give (n_layers, n_machines), and one number or (n_machines,)"
+            )
+        if not bool(np.isfinite(self.per_layer).all()) or bool((np.isnan(self.upper) | (self.upper == -np.inf)).any()):
+            raise ProblemError(f"{self.name}: per_layer must be finite, and upper a number or inf")
+
+    def totals(self, placement: IntArray) -> FloatArray:
+        """Return what `placement`, (n_layers,), adds up to, in the shape of `upper`."""
+        own = self.per_layer[np.arange(len(placement)), placement]
+        if self.upper.ndim == 0:
+            return np.asarray(own.sum(), dtype=np.float64)
+        return np.bincount(placement, weights=own, minlength=len(self.upper)).astype(np.float64)
+
+    def holds(self, placement: IntArray) -> bool:
+        """Tell whether `placement` stays within the limit, up to `LIMIT_TOLERANCE`."""
+        return bool(np.all(self.totals(placement) <= self.upper + LIMIT_TOLERANCE * np.abs(self.upper)))
+
+
+def solve_milp(problem: Problem, *, time_limit_s: float | None = None) -> Solution:
+    """Return the cheapest placement.
+
+    Parameters
+    ----------
+    problem : Problem
+        Any. With two machines delays are charged per message and the limit on visits is obeyed.
+    time_limit_s : float, optional
+        Seconds for HiGHS in all; then the best placement so far comes with its bound.
+
+    Returns
+    -------
+    Solution
+        Proven unless the time was up, or there are more than two machines and delays: then the value minimises
+        `evaluate`, which charges each tensor sent a delay, and the bound is the optimum without delays.
+
+    Raises
+    ------
+    InfeasibleError
+        No placement obeys the allowed machines and the limit on visits.
+    MethodError
+        The time was up before HiGHS found any placement.
+
+    Notes
+    -----
+    Exponential in the worst case. n_layers * n_machines + n_tensors * n_machines * (n_machines - 1) columns. Without
+    delays and with two machines the linear relaxation is whole: a minimum cut. Ties are HiGHS's choice.
+
+    Examples
+    --------
+    >>> links = [[0, 1, 3], [1, 0, 1], [3, 1, 0]]
+    >>> compute = [[0, float("inf"), float("inf")], [9, 4, 1], [9, 4, 1], [0, float("inf"), float("inf")]]
+    >>> tensors = [(0, 1.0, [1]), (1, 1.0, [2]), (2, 0.5, [3])]
+    >>> problem = Problem.build(compute, tensors, per_byte=links, max_server_visits=None)
+    >>> solve_milp(problem)
+    Solution(6.5, optimal, 2 of 4 layers off the device, milp)
+    """
+    return milp_within(problem, limits=(), time_limit_s=time_limit_s)
+
+
+def milp_within(problem: Problem, *, limits: Sequence[AdditiveLimit], time_limit_s: float | None = None) -> Solution:
+    """Return the cheapest placement within additive limits, such as memory for weights.
+
+    Same results, errors and cost as `solve_milp`; ``InfeasibleError`` also if no placement obeys the limits.
+
+    Examples
+    --------
+    >>> problem = Problem.build([[3, 1], [3, 1]], [])
+    >>> weights = AdditiveLimit([[5, 5], [6, 6]], [10, 10], "bytes of weights")
+    >>> milp_within(problem, limits=[weights]).value
+    4.0
+    """
+    for limit in limits:
+        if limit.per_layer.shape != problem.compute.shape:
+            raise ProblemError(
+                f"{limit.name}: per_layer has shape {limit.per_layer.shape}; give {problem.compute.shape}"
+            )
+    clock = Clock(time_limit_s)
+    n_machines = problem.n_machines
+    delays = bool(np.any(problem.delay))
+    model = PlacementModel(problem, count_messages=delays or problem.max_server_visits is not None)
+    for limit in limits:
+        for machine in range(n_machines if limit.upper.ndim else 1):
+            only = np.ones(n_machines, dtype=bool) if limit.upper.ndim == 0 else np.arange(n_machines) == machine
+            upper = float(limit.upper if limit.upper.ndim == 0 else limit.upper[machine])
+            if upper < np.inf:
+                model.add_limit(model.per_block(limit.per_layer * only), upper)
+
+    def obeys(placement: IntArray) -> bool:
+        return all(limit.holds(placement) for limit in limits)
+
+    names = ", ".join(limit.name for limit in limits)
+    found, answer = _search(model, model.cost(problem, with_delays=True), obeys, clock, names)
+    if n_machines == 2 or not delays:
+        return _solution(problem, found, answer)
+    _, relaxed = _search(model, model.cost(problem, with_delays=False), obeys, clock, names)
+    return _solution(problem, found, relaxed)
+
+
+def milp_deadline(
+    energy: Problem, latency: Problem, deadline_s: float, *, time_limit_s: float | None = None
+) -> Solution:
+    """Return the placement of least energy whose latency meets a deadline.
+
+    Parameters
+    ----------
+    energy, latency : Problem
+        Two costs of the same layers, tensors and machines. Both problems' restrictions hold.
+    deadline_s : float
+        Largest value of `latency` allowed, met within `LIMIT_TOLERANCE`.
+    time_limit_s : float, optional
+        As in `solve_milp`.
+
+    Returns
+    -------
+    Solution
+        Its value is that of `energy`. With two machines delays count in both, per message.
+
+    Raises
+    ------
+    InfeasibleError
+        No placement meets the deadline.
+    MethodError
+        More than two machines and delays, whose latency is known only within bounds; or the time was up.
+    ProblemError
+        The two problems differ in more than costs, or the deadline is not a number.
+
+    Examples
+    --------
+    >>> tensors, delay = [(0, 1.0, [1])], [[0, 0.5], [0.5, 0]]
+    >>> inf = float("inf")
+    >>> energy = Problem.build([[0, inf], [1, 4]], tensors)
+    >>> latency = Problem.build([[0, inf], [9, 1]], tensors, delay=delay)
+    >>> [milp_deadline(energy, latency, deadline_s).value for deadline_s in (9.0, 8.0, 1.5)]
+    [1.0, 4.0, 4.0]
+    """
+    if np.isnan(deadline_s):
+        raise ProblemError("deadline_s is nan; give a number of seconds")
+    same = energy.compute.shape == latency.compute.shape
+    for name in ("tensor_producer", "consumer_offsets", "consumer_layers"):
+        same = same and np.array_equal(getattr(energy, name), getattr(latency, name))
+    if not same:
+        raise ProblemError(f"{energy!r} and {latency!r} differ in their graph; give two costs of one graph")
+    delays = bool(np.any(energy.delay) or np.any(latency.delay))
+    if delays and energy.n_machines > 2:
+        raise MethodError(
+            f"milp meets a deadline with delays on 2 machines only, the problem has {energy.n_machines}; "
+            "leave the delays out of both problems"
+        )
+    clock = Clock(time_limit_s)
+    visits = (energy.max_server_visits, latency.max_server_visits)
+    model = PlacementModel(energy, latency, count_messages=delays or visits != (None, None))
+    if deadline_s < np.inf:
+        model.add_limit(model.cost(latency, with_delays=True), deadline_s)
+
+    def meets(placement: IntArray) -> bool:
+        return evaluate(latency, placement) <= deadline_s + LIMIT_TOLERANCE * abs(deadline_s)
+
+    objective = model.cost(energy, with_delays=True)
+    found, answer = _search(model, objective, meets, clock, f"deadline of {deadline_s:.6g}")
+    return _solution(energy, found, answer)
+
+
+def milp_pipeline(problem: Problem, *, half_duplex: bool = False, time_limit_s: float | None = None) -> Solution:
+    """Return the placement whose busiest resource is least busy: one over it is the throughput of a pipeline.
+
+    Parameters
+    ----------
+    problem : Problem
+        Any. Delays and the limit on visits play no part: they hold up each inference, not the rate at which
+        inferences follow each other.
+    half_duplex : bool
+        Whether the two directions between a pair of machines share one link, so that their totals add up.
+    time_limit_s : float, optional
+        As in `solve_milp`.
+
+    Returns
+    -------
+    Solution
+        Its value is the largest of `pipeline_totals`, not `evaluate`. Proven unless the time was up.
+
+    Raises
+    ------
+    InfeasibleError, MethodError
+        As in `solve_milp`.
+
+    Notes
+    -----
+    NP-hard for two equal machines already. Nothing but branch and bound closes the gap of the linear relaxation.
+
+    Examples
+    --------
+    >>> problem = Problem.build([[4, 4], [2, 2], [3, 3]], [(0, 1.0, [1]), (1, 1.0, [2])], per_byte=[[0, 2], [2, 0]])
+    >>> milp_pipeline(problem).value
+    5.0
+    """
+    clock = Clock(time_limit_s)
+    model = PlacementModel(problem, count_messages=False)
+    n_machines = problem.n_machines
+    totals = [
+        model.per_block(np.where(np.arange(n_machines) == machine, problem.compute, 0.0))
+        for machine in range(n_machines)
+    ]
+    for i in range(n_machines):
+        for j in range(i + 1, n_machines):
+            there, back = model.transfer(problem, i, j), model.transfer(problem, j, i)
+            totals += [there + back] if half_duplex else [there, back]
+    objective, largest = model.add_largest(totals)
+    answer = model.minimise(objective, largest=largest, time_limit_s=clock.left_s())
+    placement = model.placement(answer)
+    value = float(pipeline_totals(problem, placement, half_duplex=half_duplex).max())
+    return Solution(read_only(placement), value, answer.bound_for(value), "milp")
+
+
+def pipeline_totals(problem: Problem, placement: IntArray, *, half_duplex: bool = False) -> FloatArray:
+    """Return how long one inference keeps each resource busy, without delays.
+
+    Returns
+    -------
+    (n_machines + n_links,) float64
+        Compute of each machine, then each directed link (0, 1), (0, 2), .., row by row; with `half_duplex` each pair
+        of machines once. ``inf`` where a layer is not allowed.
+
+    Examples
+    --------
+    >>> problem = Problem.build([[4, 4], [2, 2], [3, 3]], [(0, 1.0, [1]), (1, 1.0, [2])], per_byte=[[0, 2], [3, 0]])
+    >>> pipeline_totals(problem, [0, 1, 0]).tolist()
+    [7.0, 2.0, 2.0, 3.0]
+    """
+    parts = breakdown(problem, placement)
+    n_machines = problem.n_machines
+    if half_duplex:
+        links = (parts.transfer + parts.transfer.T)[np.triu_indices(n_machines, 1)]
+    else:
+        links = parts.transfer[~np.eye(n_machines, dtype=bool)]
+    return np.concatenate([parts.compute, links])
+
+
+def _search(
+    model: PlacementModel, objective: FloatArray, obeys: Callable[[IntArray], bool], clock: Clock, limits: str
+) -> tuple[IntArray, Answer]:
+    """Return the cheapest placement that `obeys` its limits to the last digit, and HiGHS's answer.
+
+    HiGHS lets a row pass its limit by 1e-7 or so; such a placement is excluded and the search goes on.
+    """
+    for _ in range(MOST_REJECTED):
+        try:
+            answer = model.minimise(objective, time_limit_s=clock.left_s())
+        except InfeasibleError:
+            within = f" within {limits}" if limits else ""
+            raise InfeasibleError(
+                f"no placement satisfies the layers' allowed machines and the limit on visits{within}; lift one of them"
+            ) from None
+        placement = model.placement(answer)
+        if obeys(placement):
+            return placement, answer
+        model.exclude(placement)
+    raise MethodError(
+        f"milp met {MOST_REJECTED} placements that pass {limits} by less than HiGHS can tell; change it by 1e-6 of it"
+    )
+
+
+def _solution(problem: Problem, placement: IntArray, answer: Answer) -> Solution:
+    value = evaluate(problem, placement)
+    return Solution(read_only(placement), value, answer.bound_for(value), "milp")
