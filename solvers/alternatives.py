@@ -15,8 +15,8 @@ from itertools import count
 import numpy as np
 
 from solvers._arrays import FloatArray
-from solvers.parametric import require_count
 from solvers.errors import InfeasibleError, ProblemError
+from solvers.parametric import require_count
 from solvers.problem import Problem
 from solvers.solution import Solution
 from solvers.solve import solve

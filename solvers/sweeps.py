@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
-from solvers.parametric import MAX_SEGMENTS, Breakpoints, Solver, breakpoints, require_count
 from solvers.envelope import finite_array
 from solvers.errors import InfeasibleError, ProblemError
 from solvers.family import Family
+from solvers.parametric import MAX_SEGMENTS, Breakpoints, Solver, breakpoints, require_count
 from solvers.solution import Solution
 from solvers.solve import solve
 

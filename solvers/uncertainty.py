@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from solvers._arrays import FloatArray, read_only
-from solvers.parametric import Breakpoints
 from solvers.envelope import ChainLines, Envelope, Lines, finite_array, lower_envelope
 from solvers.errors import InfeasibleError, MethodError, ProblemError
 from solvers.family import seconds_per_byte
+from solvers.parametric import Breakpoints
 
 
 @dataclass(frozen=True, slots=True, eq=False)

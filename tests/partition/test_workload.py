@@ -9,7 +9,7 @@ import pytest
 from partition import InputError
 from partition.workload import Workload, WorkloadEdge, WorkloadNode, load_workload
 from partition.workload_placement import split_workload
-from solvers import InfeasibleError, MethodError, ProblemError
+from solvers import InfeasibleError, ProblemError
 from tests import naive_throughput as naive
 from tests.partition.conftest import entries
 from tests.scale import scaled

@@ -7,7 +7,6 @@ import pytest
 
 import solvers
 from solvers import MethodError, Problem, ProblemError, Solution, evaluate
-from solvers.parametric import breakpoints
 from solvers.family import (
     Family,
     bandwidth_family,
@@ -19,6 +18,7 @@ from solvers.family import (
     weighted_family,
 )
 from solvers.objectives import Power
+from solvers.parametric import breakpoints
 from solvers.sweeps import margin, refine, sweep
 from tests import naive_sweeps
 from tests.scale import scaled

@@ -233,7 +233,9 @@ def test_loose_ends_without_load_do_not_multiply_down_sets():
     assert (found.value, found.n_down_sets) == (3.0, 3)
     with_load = [[1.0], [2.0], *([0.1],) * 20]
     with pytest.raises(MethodError, match="more than 1000 down-sets of the 22 groups of layers, out of reach"):
-        maximise_throughput(PipelineProblem.build(with_load, tensors, machine_counts=[2]), "down-sets", down_set_limit=1000)
+        maximise_throughput(
+            PipelineProblem.build(with_load, tensors, machine_counts=[2]), "down-sets", down_set_limit=1000
+        )
     # Their bytes keep them apart where memory is short.
     limited = PipelineProblem.build(
         compute[:4], tensors[:3], machine_counts=[2], memory_bytes=[2, 2, 1, 3], memory_limit_bytes=[4]

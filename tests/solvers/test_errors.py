@@ -108,7 +108,7 @@ def test_no_visit_at_all():
 def test_methods_refuse_by_name():
     with pytest.raises(MethodError, match="there is no method 'cut'; choose from auto, chain, dp, min-cut, milp"):
         solve(build(), "cut")
-    with pytest.raises(ProblemError, match="max_server_visits is 1, .* with 3 machines give None"):
+    with pytest.raises(ProblemError, match=r"max_server_visits is 1, .* with 3 machines give None"):
         Problem.build(np.ones((2, 3)), [(0, 1.0, [1])])
     three = Problem.build(np.ones((2, 3)), [(0, 1.0, [1])], max_server_visits=None)
     for method in ("chain", "min-cut"):

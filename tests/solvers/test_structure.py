@@ -133,7 +133,7 @@ def test_dp_refuses_and_says_how_many_layers_stay():
     rng = np.random.default_rng(0)
     tensors = [(a, 1.0, [b]) for b in range(30) for a in range(b)]
     problem = Problem.build(rng.exponential(1, (30, 2)), tensors, per_byte=[[0, 1], [1, 0]])
-    with pytest.raises(MethodError, match="30 of 30 layers stay, with tables over .*; use min-cut"):
+    with pytest.raises(MethodError, match=r"30 of 30 layers stay, with tables over .*; use min-cut"):
         solve(problem, "dp")
     with pytest.raises(MethodError, match="chain takes one path of layers, layer 0 feeds several"):
         solve(problem, "chain")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from solvers import InfeasibleError, MethodError, Problem, ProblemError, Solution, solve
-from solvers.parametric import breakpoints
 from solvers.envelope import Lines, chain_lines
 from solvers.family import bandwidth_family
+from solvers.parametric import breakpoints
 from solvers.uncertainty import (
     Distribution,
     best_expected,
