@@ -24,6 +24,8 @@ BENCHMARKS = {
 # Modules that a benchmark needs beyond the library's own.
 EXTRAS = {"solvers": ("maxflow", "igraph", "ortools")}
 SECTIONED = ("solvers",)
+# Columns, where no terminal says.
+WIDTH = 140
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"benchmark '{given.name}' needs {', '.join(missing)}; install the extra: pip install -e '.[bench]'"
         )
     settings = Settings(given.quick, given.cache, given.models, given.repetitions, given.workloads, given.only)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     result = import_module(f"benchmarks.{given.name}").run(settings)
     for table in (*result.tables, bars_table(result.bars)):
         console.print(table)

@@ -19,6 +19,9 @@ from solvers.family import Family
 from solvers.problem import Problem
 from solvers.visits import require_two_machines
 
+COUNTED = 256
+"""Lines up to which counting all starts below a point beats a search: compiled, it runs several at once."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
@@ -91,7 +94,8 @@ class Envelope:
         points = self.lines.checked(thetas)
         backend = choose(points.size)
         out = backend.full(points.size, 0)
-        first, low, scale = self._grid(points.size)
+        counted = not backend.plain and len(self.order) <= COUNTED
+        first, low, scale = self._grid(0 if counted else points.size)
         backend.run(
             _look_up,
             backend.view(np.ascontiguousarray(points).ravel()),
@@ -102,6 +106,7 @@ class Envelope:
             backend.view(first),
             low,
             scale,
+            counted,
             out,
         )
         return np.array(out, dtype=np.int64).reshape(points.shape) if backend.plain else out.reshape(points.shape)
@@ -313,30 +318,53 @@ def _build(intercepts: Any, slopes: Any, kept: Any, starts: Any) -> int:
 
 
 def _look_up(
-    points: Any, starts: Any, intercepts: Any, slopes: Any, order: Any, first: Any, low: float, scale: float, out: Any
+    points: Any,
+    starts: Any,
+    intercepts: Any,
+    slopes: Any,
+    order: Any,
+    first: Any,
+    low: float,
+    scale: float,
+    counted: bool,
+    out: Any,
 ) -> int:
     """Find the least line at each point: a search in its cell, then neighbours while they are no worse.
+
+    With `counted` the starts at or below a point are counted instead: no branch depends on the point.
 
     The lines' values at a point fall and then rise along `order`, so that the neighbours correct any rounding of
     cells and crossings.
     """
     n_kept = len(starts)
-    last_cell = len(first) - 2
+    if counted:
+        for k in range(len(points)):
+            x = points[k]
+            last = 0
+            for i in range(1, n_kept):
+                last += starts[i] <= x
+            out[k] = last
+    else:
+        last_cell = len(first) - 2
+        for k in range(len(points)):
+            x = points[k]
+            place = (x - low) * scale
+            cell = 0
+            if place >= last_cell:
+                cell = last_cell
+            elif place > 0.0:
+                cell = int(place)
+            last = first[cell]
+            size = first[cell + 1] - last + 1
+            while size > 1:
+                half = size // 2
+                if starts[last + half] <= x:
+                    last += half
+                size -= half
+            out[k] = last
     for k in range(len(points)):
         x = points[k]
-        place = (x - low) * scale
-        cell = 0
-        if place >= last_cell:
-            cell = last_cell
-        elif place > 0.0:
-            cell = int(place)
-        last = first[cell]
-        size = first[cell + 1] - last + 1
-        while size > 1:
-            half = size // 2
-            if starts[last + half] <= x:
-                last += half
-            size -= half
+        last = out[k]
         best = intercepts[last] + slopes[last] * x
         line = order[last]
         i = last - 1

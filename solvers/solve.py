@@ -10,7 +10,7 @@ from solvers.problem import Problem
 from solvers.solution import Solution
 
 METHODS = ("chain", "dp", "min-cut", "milp")
-"""In the order in which "auto" tries them."""
+"""In the order in which "auto" tries them; where a single cut answers, "min-cut" comes before "dp"."""
 
 
 def solve(
@@ -29,7 +29,8 @@ def solve(
     method : {"auto", "chain", "dp", "min-cut", "milp"}
         "chain" takes one path of layers on two machines, "dp" every graph whose elimination stays narrow, on any
         number of machines, "min-cut" everything on two machines, "milp" everything, slowly. "auto" takes the first
-        of them that does not refuse; with more than two machines "min-cut" always does.
+        of them that does not refuse; with more than two machines "min-cut" always does. On two machines without
+        delays and limit on visits, where one cut is the answer, "auto" takes "min-cut" before "dp": it is quicker.
     analysis : Analysis, optional
         From `analyse`: saves "dp" its symbolic phase. With "auto" it goes straight to "dp".
     node_limit : int, optional
@@ -80,10 +81,13 @@ def solve(
 
 
 def _first_that_takes(problem: Problem, node_limit: int | None, time_limit_s: float | None) -> Solution:
-    # On two machines a cut is quicker than wide tables; on more there is only the integer program, which is slow.
+    methods = METHODS
+    if problem.n_machines == 2 and problem.max_server_visits is None and not problem.delay.any():
+        methods = ("chain", "min-cut")
+    # On two machines branching is quicker than wide tables; on more there is only the integer program, which is slow.
     work_limit = 1_000_000 + 512 * problem.n_layers if problem.n_machines == 2 else WORK_LIMIT
     refusals = []
-    for method in METHODS:
+    for method in methods:
         try:
             return _run(problem, method, None, node_limit, time_limit_s, work_limit)
         except MethodError as refusal:

@@ -7,7 +7,7 @@ from benchmarks.settings import Settings
 from benchmarks.solvers import flow_libraries
 from benchmarks.solvers.graphs import COST_KINDS, STRUCTURES, with_costs
 from benchmarks.solvers.highs import highs
-from benchmarks.solvers.section import Section, same_optimum, seconds, spread, table
+from benchmarks.solvers.section import Section, same_optimum, same_value, seconds, spread, table
 from benchmarks.solvers.timing import alternate
 from solvers import Analysis, MethodError, Problem, analyse, solve
 
@@ -29,10 +29,10 @@ def measure(settings: Settings) -> Section:
         "machines",
         "costs",
         "method",
+        "all phases",
         "width",
-        "analyse",
-        "solve",
-        "numeric",
+        "dp symbolic",
+        "dp numeric",
         "proof by",
         "its time",
     )
@@ -43,9 +43,9 @@ def measure(settings: Settings) -> Section:
             str(row["machines"]),
             row["costs"],
             row["method"],
+            spread(row, "solve"),
             "too wide" if row["width"] is None else str(row["width"]),
             seconds(row["analyse_s"]),
-            spread(row, "solve"),
             "" if row["width"] is None else seconds(row["analysed_s"]),
             row["checked_by"] or "nobody in time",
             seconds(row["check_s"]),
@@ -64,7 +64,9 @@ def describe(problem: Problem, rounds: int, *, highs_limit_s: float = HIGHS_LIMI
         The other found another optimum.
     """
     analysis = _analysis(problem)
-    solution = solve(problem, analysis=analysis)
+    solution = solve(problem)
+    if analysis is not None:
+        same_value(str(problem), solution.value, {"dp": solve(problem, analysis=analysis).value})
     two = problem.n_machines == 2
     checker = "PyMaxflow" if two else "HiGHS"
     checked = flow_libraries.pymaxflow(problem) if two else highs(problem, time_limit_s=highs_limit_s)
