@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
     from partition.saved import load_plan
+    from partition.workload import Workload, load_workload
+    from partition.workload_placement import WorkloadPlacement, split_workload
     from solvers import SolverError
 
 __version__ = "0.1.0"
@@ -56,16 +58,20 @@ _HOMES = {
     "Timings": "partition.latency.timings",
     "Verification": "partition.runtime.verify",
     "VerificationError": "partition.errors",
+    "Workload": "partition.workload",
+    "WorkloadPlacement": "partition.workload_placement",
     "annotate": "partition.latency.annotate",
     "light_model": "graph_io",
     "load_graph": "graph_io",
     "load_machine": "partition.latency.machines",
     "load_plan": "partition.saved",
     "load_timings": "partition.latency.timings",
+    "load_workload": "partition.workload",
     "measure": "partition.latency.measure",
     "partition": "partition.api",
     "shipped_machines": "partition.latency.machines",
     "single_tensor_cuts": "graph_io",
+    "split_workload": "partition.workload_placement",
 }
 
 __all__ = [
@@ -85,16 +91,20 @@ __all__ = [
     "Timings",
     "Verification",
     "VerificationError",
+    "Workload",
+    "WorkloadPlacement",
     "annotate",
     "light_model",
     "load_graph",
     "load_machine",
     "load_plan",
     "load_timings",
+    "load_workload",
     "measure",
     "partition",
     "shipped_machines",
     "single_tensor_cuts",
+    "split_workload",
 ]
 
 

@@ -34,6 +34,7 @@ def partition(
     dims: Mapping[str, int] | None = None,
     granularity: Granularity = "layer",
     input_bytes: Mapping[str, int | str] | None = None,
+    keep_inputs: bool = False,
     cut: Iterable[str] | None = None,
     method: Method = "auto",
 ) -> Plan:
@@ -62,6 +63,8 @@ def partition(
         Cut between what the runtime fuses, or between any two nodes.
     input_bytes : mapping, optional
         Size on the wire of inputs that travel encoded: ``{"data": "152kB"}``.
+    keep_inputs : bool
+        No model input leaves the device: the layers that read one run there, what they make may leave.
     cut : iterable of str, optional
         Tensors to cut at. The plan is then this cut, compared with the optimum.
     method : {"auto", "chain", "dp", "min-cut"}
@@ -97,9 +100,24 @@ def partition(
     bridge = build_bridge(
         graph, latencies, link, objective=objective, output_on=output_on, input_bytes=encoded, power=power
     )
-    solution = solvers.solve(bridge.objective, method)
+    readers = _input_readers(graph) if keep_inputs else {}
+    wanted = next((name for name in graph.graph["inputs"] if name in graph.graph["outputs"]), None)
+    if keep_inputs and output_on == "server" and wanted is not None:
+        raise InputError(
+            f"keep_inputs holds input '{wanted}' on the device, and as an output of the model it is wanted on the "
+            "server; use another output_on, or leave keep_inputs out"
+        )
+    if readers:
+        notes += ("the model's inputs stay on the device, so the layers that read them run there",)
+    solution = solvers.solve(bridge.pinned_to_device(readers) if readers else bridge.objective, method)
     named_cut = None if cut is None else _names("cut", cut)
     head = None if named_cut is None else head_of_cut(graph, named_cut)
+    leaking = next((layer for layer in readers if head is not None and layer not in head), None)
+    if leaking is not None:
+        raise InputError(
+            f"keep_inputs holds input '{readers[leaking]}' on the device, and this cut puts layer '{leaking}', which "
+            "reads it, on the server; cut behind that layer, or leave keep_inputs out"
+        )
     return assemble_plan(
         graph,
         bridge,
@@ -156,6 +174,12 @@ def _encoded_inputs(graph: LayerGraph, input_bytes: Mapping[str, int | str]) -> 
     if unknown is not None:
         raise InputError(f"input_bytes: '{unknown}' is not an input of the model; its inputs are {', '.join(inputs)}")
     return {name: parse_size(size, what=f"input_bytes of '{name}'") for name, size in input_bytes.items()}
+
+
+def _input_readers(graph: LayerGraph) -> dict[str, str]:
+    """Return the layers that read a model input, each with one that it reads."""
+    tensors = graph.graph["tensors"].values()
+    return {reader: one.name for one in tensors if one.producer is None for reader in one.consumers}
 
 
 def _names(argument: str, value: str | Iterable[str]) -> tuple[str, ...]:

@@ -142,6 +142,9 @@ def split(
     input_bytes: Annotated[
         list[str] | None, typer.Option(metavar="INPUT=SIZE", help="Wire size of an encoded input; repeatable.")
     ] = None,
+    keep_inputs: Annotated[
+        bool, typer.Option("--keep-inputs", help="No model input may leave the device; what is made of it may.")
+    ] = False,
     dim: DimOption = None,
     granularity: GranularityOption = "layer",
     method: Annotated[str, typer.Option(help="Solver: auto, chain, dp or min-cut.")] = "auto",
@@ -180,6 +183,7 @@ def split(
             output_on=output_on,  # type: ignore[arg-type]
             cut=cut or None,
             input_bytes=_pairs(input_bytes, "--input-bytes"),
+            keep_inputs=keep_inputs,
             dims=_dims(dim),
             granularity=granularity,  # type: ignore[arg-type]
             method=method,  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """The one bridge from an annotated layer graph to `solvers.Problem`, and back from a placement to what happens when."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any, Literal, TypeAlias
@@ -49,6 +49,12 @@ class Bridge:
         chosen = [DEVICE if layer in head else SERVER for layer in self.layers]
         pinned = self.latency.compute[len(self.layers) :].argmin(axis=1)
         return np.concatenate([np.array(chosen, dtype=np.int64), pinned.astype(np.int64)])
+
+    def pinned_to_device(self, layers: Collection[str]) -> solvers.Problem:
+        """Return the objective with some layers allowed on the device only."""
+        compute = self.objective.compute.copy()
+        compute[[layer in layers for layer in self.layers] + [False] * (len(compute) - len(self.layers)), SERVER] = inf
+        return self.objective.with_costs(compute=compute)
 
 
 def build_bridge(

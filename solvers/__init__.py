@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         weighted_family,
     )
     from solvers.limits import within_deadline, within_memory
+    from solvers.memory import peak_activations, within_peak_memory
     from solvers.milp import AdditiveLimit
     from solvers.objectives import Power, energy_problem, weighted
     from solvers.parametric import Breakpoints, Segment, breakpoints
@@ -87,6 +88,7 @@ _HOMES = {
     "minimax_regret": "uncertainty",
     "optimal_probabilities": "uncertainty",
     "pareto_front": "pareto",
+    "peak_activations": "memory",
     "pipeline_loads": "contiguous_problem",
     "pipeline_throughput": "pipeline",
     "refine": "sweeps",
@@ -103,6 +105,7 @@ _HOMES = {
     "weighted_family": "family",
     "within_deadline": "limits",
     "within_memory": "limits",
+    "within_peak_memory": "memory",
 }
 
 __all__ = [
@@ -155,6 +158,7 @@ __all__ = [
     "minimax_regret",
     "optimal_probabilities",
     "pareto_front",
+    "peak_activations",
     "pipeline_loads",
     "pipeline_throughput",
     "refine",
@@ -174,6 +178,7 @@ __all__ = [
     "weighted_family",
     "within_deadline",
     "within_memory",
+    "within_peak_memory",
 ]
 
 

@@ -54,6 +54,10 @@ class Backend:
             return [value] * size
         return np.zeros(size, dtype=dtype) if value == 0 else np.full(size, value, dtype=dtype)
 
+    def room(self, size: int, dtype: type[np.generic] = np.int64) -> Any:
+        """Return `size` numbers that the kernel writes before it reads them."""
+        return [0] * size if self.plain else np.empty(size, dtype=dtype)
+
     def rows(self, n_rows: int, size: int, value: float, dtype: type[np.generic] = np.int64) -> Any:
         """Return `n_rows` of what `full` returns, allocated at once."""
         if self.plain:

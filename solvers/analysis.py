@@ -12,6 +12,7 @@ from solvers.folding import Costs, Links, Vertices, fill, fold, group_sizes, pla
 from solvers.network import Network, build_network
 from solvers.problem import Problem
 from solvers.states import FIRST, LAST, Layout, States, lay_out, machine_states, stage_states
+from solvers.visits import ends_on_device
 
 WORK_LIMIT = 1 << 30
 """Combinations of states that an elimination may run over; about a second of compiled work."""
@@ -44,6 +45,7 @@ class Analysis:
     network: Network
     model: Model
     work_limit: int
+    returns: bool  # every last layer is pinned to machine 0
     _staged: dict[int, Model | None] = field(default_factory=dict, repr=False)
 
     @property
@@ -122,7 +124,8 @@ def analyse(problem: Problem, *, work_limit: int = WORK_LIMIT) -> Analysis:
     """
     network = build_network(problem)
     states = machine_states(network, _allowed(problem), problem.n_machines)
-    return Analysis(problem, network, _model(network, states, work_limit), work_limit)
+    model = _model(network, states, work_limit)
+    return Analysis(problem, network, model, work_limit, problem.n_machines == 2 and ends_on_device(problem))
 
 
 def least(problem: Problem, network: Network, model: Model, per_tensor: FloatArray | None = None) -> IntArray | None:
@@ -155,7 +158,7 @@ def least(problem: Problem, network: Network, model: Model, per_tensor: FloatArr
     states = backend.full(len(network.owners), 0)
     backend.run(unfold, steps, vertices.vector_offsets, offsets, vectors, tables, best, states)
     machines = backend.full(problem.n_layers, 0)
-    backend.run(place, ordered, vertices, states, machines)
+    backend.run(place, ordered, vertices.types, vertices.type_offsets, vertices.labels, states, machines)
     return np.asarray(machines, dtype=np.int64)
 
 

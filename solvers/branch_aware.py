@@ -62,4 +62,4 @@ def solve_branch_aware(problem: Problem, *, analysis: Analysis | None = None) ->
         model = analysis.staged(stage)
         return None if model is None else least(problem, network, model), float("inf")
 
-    return minimise_over_stages(problem, relaxed, at_most, "dp")
+    return minimise_over_stages(problem, relaxed, at_most, "dp", returns=analysis.returns)

@@ -40,11 +40,13 @@ def solve_chain(problem: Problem) -> Solution:
     if problem.n_layers == 0:
         return Solution.of(problem, path, "chain")
     allowed = highest_stage_allowed(problem)
-    unlimited = _scan(problem, path, 2, cyclic=True)
-    if unlimited is None:
+    placement = _scan(problem, path, 2, cyclic=True)
+    if placement is None:
         raise infeasible(problem)  # pragma: no cover - every layer has a machine, so the unlimited scan succeeds
-    n_messages = int(unlimited[path[0]]) + int(np.count_nonzero(np.diff(unlimited[path])))
-    placement = unlimited if n_messages <= allowed else _scan(problem, path, allowed + 1, cyclic=False)
+    if allowed <= problem.n_layers:
+        n_messages = int(placement[path[0]]) + int(np.count_nonzero(np.diff(placement[path])))
+        if n_messages > allowed:
+            placement = _scan(problem, path, allowed + 1, cyclic=False)
     if placement is None:
         raise infeasible(problem)
     return Solution.of(problem, placement, "chain")
@@ -86,55 +88,67 @@ def _first_off_the_path(order: Any, offsets: Any, successors: Any) -> int:
 
 
 def _scan(problem: Problem, path: IntArray, n_states: int, *, cyclic: bool) -> IntArray | None:
-    # With at most one consumer each, the tensors of a layer all go to the next one: their prices add up.
-    used = problem.consumer_counts() == 1
-    producers, sizes = problem.tensor_producer, problem.tensor_size_bytes
-    if not bool(used.all()):
-        producers, sizes = producers[used], sizes[used]
-    counts = np.bincount(producers, minlength=problem.n_layers)[path]
-    n_bytes = np.bincount(producers, weights=sizes, minlength=problem.n_layers)[path]
-    crossing = np.empty((2, problem.n_layers))
-    for row, (sender, receiver) in enumerate(((0, 1), (1, 0))):
-        per_tensor, per_byte = problem.per_tensor[sender, receiver], problem.per_byte[sender, receiver]
-        crossing[row] = counts * per_tensor + n_bytes * per_byte + problem.delay[sender, receiver]
-    backend = choose(problem.n_layers)
-    crossed = backend.full(problem.n_layers * n_states, 0, np.int8)
-    costs = backend.full(n_states, np.inf, np.float64)
-    before = backend.full(n_states, np.inf, np.float64)
-    last = backend.run(
-        _shortest,
-        backend.view(problem.compute[path].ravel()),
-        backend.view(crossing.ravel()),
-        float(problem.delay[0, 1]),
-        cyclic,
-        costs,
-        before,
-        crossed,
-    )
+    n_layers, backend = problem.n_layers, choose(problem.n_layers)
+    up = backend.full(n_layers, float(problem.delay[0, 1]), np.float64)
+    down = backend.full(n_layers, float(problem.delay[1, 0]), np.float64)
+    tensors = (problem.tensor_producer, problem.tensor_size_bytes, problem.consumer_offsets)
+    prices = [float(table[way]) for way in ((0, 1), (1, 0)) for table in (problem.per_tensor, problem.per_byte)]
+    backend.run(_add_prices, *(backend.view(array) for array in tensors), *prices, up, down)
+    crossed = backend.full(n_layers * n_states, 0, np.int8)
+    costs, before = backend.full(n_states, np.inf, np.float64), backend.full(n_states, np.inf, np.float64)
+    order, compute = backend.view(path), backend.view(problem.compute.ravel())
+    last = backend.run(_shortest, order, compute, up, down, float(problem.delay[0, 1]), cyclic, costs, before, crossed)
     if last < 0:
         return None
-    states = backend.full(problem.n_layers, 0)
-    backend.run(_walk_back, crossed, n_states, cyclic, last, states)
-    placement = np.empty(problem.n_layers, dtype=np.int64)
-    placement[path] = np.array(states, dtype=np.int64) % 2
-    return placement
+    machines = backend.room(n_layers)
+    backend.run(_walk_back, order, crossed, n_states, cyclic, last, machines)
+    return np.asarray(machines, dtype=np.int64)
 
 
-def _shortest(compute: Any, crossing: Any, start: float, cyclic: bool, costs: Any, before: Any, crossed: Any) -> int:
-    """Least cost of each state after each layer; returns the best last state, -1 if there is none.
+def _add_prices(
+    producers: Any,
+    sizes: Any,
+    offsets: Any,
+    up_per_tensor: float,
+    up_per_byte: float,
+    down_per_tensor: float,
+    down_per_byte: float,
+    up: Any,
+    down: Any,
+) -> int:
+    """Add to `up` and `down` (n_layers) what crossing after each layer costs: its tensors all go to the next one."""
+    for t in range(len(producers)):
+        if offsets[t] < offsets[t + 1]:
+            up[producers[t]] += up_per_tensor + sizes[t] * up_per_byte
+            down[producers[t]] += down_per_tensor + sizes[t] * down_per_byte
+    return 0
 
-    compute is (n, 2) flat, crossing (2, n) flat: upwards and downwards after each layer, delays included; `start`
+
+def _shortest(
+    order: Any,
+    compute: Any,
+    up: Any,
+    down: Any,
+    start: float,
+    cyclic: bool,
+    costs: Any,
+    before: Any,
+    crossed: Any,
+) -> int:
+    """Least cost of each state after each layer of `order`; returns the best last state, -1 if there is none.
+
+    compute is (n, 2) flat; `up` and `down` (n) are the prices of crossing after each layer, delays included; `start`
     is the delay of starting on the server. States are the machines if `cyclic`, else the stages 0 .. n_states - 1.
-    `crossed` (n, n_states) flat gets 1 where the state was entered by crossing.
+    `crossed` (n, n_states) flat, by position, gets 1 where the state was entered by crossing.
     """
-    n = len(compute) // 2
     n_states = len(costs)
-    costs[0] = compute[0]
+    costs[0] = compute[2 * order[0]]
     if n_states > 1:
-        costs[1] = compute[1] + start
-    for layer in range(1, n):
-        upwards = crossing[layer - 1]
-        downwards = crossing[n + layer - 1]
+        costs[1] = compute[2 * order[0] + 1] + start
+    for position in range(1, len(order)):
+        upwards = up[order[position - 1]]
+        downwards = down[order[position - 1]]
+        layer = order[position]
         for state in range(n_states):
             before[state] = costs[state]
         for state in range(n_states):
@@ -144,7 +158,7 @@ def _shortest(compute: Any, crossing: Any, start: float, cyclic: bool, costs: An
                 cost = before[origin] + (upwards if state % 2 == 1 else downwards)
                 if cost < best:
                     best = cost
-                    crossed[layer * n_states + state] = 1
+                    crossed[position * n_states + state] = 1
             costs[state] = best + compute[2 * layer + state % 2]
     last = -1
     best = np.inf
@@ -155,11 +169,11 @@ def _shortest(compute: Any, crossing: Any, start: float, cyclic: bool, costs: An
     return last
 
 
-def _walk_back(crossed: Any, n_states: int, cyclic: bool, last: int, states: Any) -> int:
-    """Fill `states` from the end."""
+def _walk_back(order: Any, crossed: Any, n_states: int, cyclic: bool, last: int, machines: Any) -> int:
+    """Fill `machines` (n_layers) from the end."""
     state = last
-    for layer in range(len(states) - 1, -1, -1):
-        states[layer] = state
-        if crossed[layer * n_states + state] == 1:
+    for position in range(len(order) - 1, -1, -1):
+        machines[order[position]] = state % 2
+        if crossed[position * n_states + state] == 1:
             state = 1 - state if cyclic else state - 1
     return 0

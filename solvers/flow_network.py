@@ -43,8 +43,7 @@ class FlowNetwork:
         """Build the network; `one_way` makes arcs from the server back to the device infinite. O(n_consumers)."""
         n_layers, n_tensors, n_consumers = problem.n_layers, problem.n_tensors, len(problem.consumer_layers)
         n_pairs = 2 * (n_consumers + n_tensors) + (n_consumers if one_way else 0)
-        ends = backend.full(2 * n_pairs, 0, np.int32)
-        capacities = backend.full(2 * n_pairs, 0.0, np.float64)
+        ends, capacities = backend.room(2 * n_pairs, np.int32), backend.room(2 * n_pairs, np.float64)
         excess = backend.full(n_layers + 2 * n_tensors, 0.0, np.float64)
         node_of = backend.full(n_layers, -1, np.int32)
         sizes = backend.full(2, 0)
@@ -69,9 +68,8 @@ class FlowNetwork:
         )
         n_nodes, n_pairs = int(sizes[0]), int(sizes[1])
         first = backend.full(n_nodes + 1, 0, np.int32)
-        head = backend.full(2 * n_pairs, 0, np.int32)
-        opposite = backend.full(2 * n_pairs, 0, np.int32)
-        capacity = backend.full(2 * n_pairs, 0.0, np.float64)
+        head, opposite = backend.room(2 * n_pairs, np.int32), backend.room(2 * n_pairs, np.int32)
+        capacity = backend.room(2 * n_pairs, np.float64)
         backend.run(_index_pairs, n_pairs, ends, capacities, first, head, opposite, capacity)
         return cls(n_nodes, first, head, opposite, capacity, excess[:n_nodes], node_of)
 
@@ -183,6 +181,7 @@ def _list_pairs(
                     ends[2 * n_pairs] = node_of[consumers[k]]
                     ends[2 * n_pairs + 1] = p
                     capacities[2 * n_pairs] = infinity
+                    capacities[2 * n_pairs + 1] = 0.0
                     n_pairs += 1
             if end - begin == 1:
                 if up > 0.0 or down > 0.0:
@@ -224,11 +223,13 @@ def _list_pairs(
                 ends[2 * n_pairs] = p
                 ends[2 * n_pairs + 1] = u
                 capacities[2 * n_pairs] = up
+                capacities[2 * n_pairs + 1] = 0.0
                 n_pairs += 1
             if d >= 0:
                 ends[2 * n_pairs] = d
                 ends[2 * n_pairs + 1] = p
                 capacities[2 * n_pairs] = down
+                capacities[2 * n_pairs + 1] = 0.0
                 n_pairs += 1
             if rest >= 0:
                 first_node = node_of[c]
@@ -237,11 +238,13 @@ def _list_pairs(
                         ends[2 * n_pairs] = u
                         ends[2 * n_pairs + 1] = first_node if k == 0 else scratch[upward + rest]
                         capacities[2 * n_pairs] = ample_up
+                        capacities[2 * n_pairs + 1] = 0.0
                         n_pairs += 1
                     if d >= 0:
                         ends[2 * n_pairs] = first_node if k == 0 else scratch[downward + rest]
                         ends[2 * n_pairs + 1] = d
                         capacities[2 * n_pairs] = ample_down
+                        capacities[2 * n_pairs + 1] = 0.0
                         n_pairs += 1
                 through[2 * rest] += through[2 * t]
                 through[2 * rest + 1] += through[2 * t + 1]
@@ -252,11 +255,13 @@ def _list_pairs(
                     ends[2 * n_pairs] = u
                     ends[2 * n_pairs + 1] = w
                     capacities[2 * n_pairs] = ample_up
+                    capacities[2 * n_pairs + 1] = 0.0
                     n_pairs += 1
                 if d >= 0:
                     ends[2 * n_pairs] = w
                     ends[2 * n_pairs + 1] = d
                     capacities[2 * n_pairs] = ample_down
+                    capacities[2 * n_pairs + 1] = 0.0
                     n_pairs += 1
     counts[0] = n_nodes
     counts[1] = n_pairs
@@ -283,7 +288,6 @@ def _index_pairs(n_pairs: int, ends: Any, capacities: Any, first: Any, head: Any
         head[j] = a
         opposite[i] = j
         opposite[j] = i
-        if a != b:
-            capacity[i] = capacities[2 * k]
-            capacity[j] = capacities[2 * k + 1]
+        capacity[i] = capacities[2 * k] if a != b else 0.0
+        capacity[j] = capacities[2 * k + 1] if a != b else 0.0
     return 0

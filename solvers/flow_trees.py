@@ -24,10 +24,10 @@ def grow_trees(
     """Augment until no path is left; returns the steps, -1 if it gave up after `budget` of them.
 
     Nodes with `side` >= 0 take no part. At the end `side` is 1 for those that still reach a lack of excess, 0 for the
-    others; after giving up `side` is as before, and arcs and excess hold the flow so far. All zero at first: `tree`
-    (n) 0 = none, 1 = from the sources, 2 = from the sinks; `links` (4 n) the arc to the parent, the parent (-2 =
-    terminal, -3 = orphan), time and distance to the terminal when last seen; `queue` (2 n) ring of active nodes, then
-    a flag for each; `orphans` (n) ring.
+    others; after giving up `side` is as before, and arcs and excess hold the flow so far. `tree` (n): 0 = none (all at
+    first), 1 = from the sources, 2 = from the sinks; `links` (4 n), of nodes in a tree: the arc to the parent, the
+    parent (-2 = terminal, -3 = orphan), time and distance to the terminal when last seen; `queue` (2 n) ring of active
+    nodes, then a flag for each, zero at first; `orphans` (n) ring.
     """
     n = len(excess)
     work: int = 0

@@ -342,9 +342,9 @@ def unfold(
     return 0
 
 
-def place(ordered: bool, vertices: Any, states: Any, machines: Any) -> int:
+def place(ordered: bool, types: Any, type_offsets: Any, labels: Any, states: Any, machines: Any) -> int:
     """Write the machine of each layer."""
     for v in range(len(machines)):
-        label = vertices.labels[vertices.type_offsets[vertices.types[v]] + states[v]]
+        label = labels[type_offsets[types[v]] + states[v]]
         machines[v] = label & 1 if ordered else label
     return 0

@@ -195,7 +195,9 @@ class LabelModel:
 
     def _placed(self, states: Any) -> IntArray:
         machines = self.backend.full(self.objectives[0].n_layers, 0)
-        self.backend.run(place, self.model.states.ordered, self._vertices, states, machines)
+        vertices = self._vertices
+        fields = (vertices.types, vertices.type_offsets, vertices.labels)
+        self.backend.run(place, self.model.states.ordered, *fields, states, machines)
         return np.asarray(machines, dtype=np.int64)
 
     def _filled(self, problem: Problem) -> FloatArray:

@@ -170,7 +170,7 @@ def within_memory(
     >>> [within_memory(problem, [6, 5], [float("inf"), limit]).value for limit in (11, 10, 5)]
     [3.0, 4.0, 5.0]
     """
-    sizes, tops = _checked_memory(problem, bytes_per_layer, limits)
+    sizes, tops = checked_memory(problem, bytes_per_layer, limits)
     narrow = problem.narrowed() if problem.n_machines > 2 else None
     if narrow is not None:
         inside = tops[narrow[1]]
@@ -339,7 +339,8 @@ def _bytes_problem(problem: Problem, sizes: FloatArray, machine: int) -> Problem
     return problem.with_costs(compute=read_only(own), per_tensor=nothing, per_byte=nothing, delay=nothing)
 
 
-def _checked_memory(problem: Problem, bytes_per_layer: Any, limits: Any) -> tuple[FloatArray, FloatArray]:
+def checked_memory(problem: Problem, bytes_per_layer: Any, limits: Any) -> tuple[FloatArray, FloatArray]:
+    """Return both as float64 after checking them; errors as `within_memory`."""
     try:
         sizes, tops = frozen_copy(bytes_per_layer, np.float64), frozen_copy(limits, np.float64)
     except (TypeError, ValueError) as error:

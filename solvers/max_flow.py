@@ -24,7 +24,7 @@ PERSISTENCY, ELIMINATION, SWEEPS, TREES = 1, 2, 4, 8
 
 ALL_STAGES = PERSISTENCY | ELIMINATION | SWEEPS | TREES
 
-_SWEEP_ROUNDS = 2
+_SWEEP_ROUNDS = 1
 _TREE_BUDGET = 20
 """Steps of the trees for each arc; costs in no order take 3 to 10."""
 
@@ -57,14 +57,13 @@ def minimum_cut(
     if keep:
         head, opposite = backend.load(head, np.int32), backend.load(opposite, np.int32)
         capacity, excess = backend.load(capacity, np.float64), backend.load(excess, np.float64)
-    last = backend.full(n_nodes, 0, np.int32)
+    last = backend.room(n_nodes, np.int32)
     side = backend.full(n_nodes, FREE, np.int8)
     backend.run(_pin, network.node_of, backend.view(pins), side)
 
     arcs = (first, last, head, opposite, capacity, excess, side)
-    bounds = backend.full(2 * n_nodes, 0.0, np.float64)
-    eliminated = backend.full(n_nodes, 0, np.int32)
-    counts, stack = backend.full(3 * n_nodes, 0, np.int32), backend.full(2 * n_nodes, 0, np.int32)
+    bounds, eliminated = backend.room(2 * n_nodes, np.float64), backend.room(n_nodes, np.int32)
+    counts, stack = backend.full(3 * n_nodes, 0, np.int32), backend.room(2 * n_nodes, np.int32)
     n_eliminated = backend.run(
         reduce_network, *arcs, bounds, counts, stack, eliminated, stages & (PERSISTENCY | ELIMINATION)
     )
@@ -74,8 +73,8 @@ def minimum_cut(
         tree = backend.full(n_nodes, 0, np.int8)
     unfinished = True
     if stages & TREES:
-        links, queue = backend.full(4 * n_nodes, 0, np.int32), backend.full(2 * n_nodes, 0, np.int32)
-        orphans = backend.full(n_nodes, 0, np.int32)
+        links, queue = backend.room(4 * n_nodes, np.int32), backend.full(2 * n_nodes, 0, np.int32)
+        orphans = backend.room(n_nodes, np.int32)
         unfinished = backend.run(grow_trees, *arcs, tree, links, queue, orphans, _TREE_BUDGET * n_arcs) < 0
     if unfinished:
         height, current = backend.full(n_nodes, 0, np.int32), backend.full(n_nodes, 0, np.int32)

@@ -81,7 +81,7 @@ def solve(
 
 
 def _first_that_takes(problem: Problem, node_limit: int | None, time_limit_s: float | None) -> Solution:
-    methods = METHODS
+    methods: tuple[str, ...] = METHODS
     if problem.n_machines == 2 and problem.max_server_visits is None and not problem.delay.any():
         methods = ("chain", "min-cut")
     # On two machines branching is quicker than wide tables; on more there is only the integer program, which is slow.

@@ -13,7 +13,7 @@ import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
 from solvers.errors import InfeasibleError, MethodError
-from solvers.evaluation import count_messages, delay_cost, delay_free_value, evaluate
+from solvers.evaluation import count_messages, delay_cost, delay_free_value
 from solvers.problem import Problem
 from solvers.solution import Solution
 
@@ -39,8 +39,12 @@ def highest_stage_allowed(problem: Problem) -> int:
     return unlimited if visits is None else min(2 * visits, unlimited)
 
 
-def minimise_over_stages(problem: Problem, relaxed: IntArray, at_most: StagedSolver, method: str) -> Solution:
+def minimise_over_stages(
+    problem: Problem, relaxed: IntArray, at_most: StagedSolver, method: str, *, returns: bool | None = None
+) -> Solution:
     """Return the best placement given `relaxed`, an optimum without delays and limit, and a solver for V(S).
+
+    `returns` is `ends_on_device(problem)` if that is known.
 
     Ties go to the fewer stages among those looked at, then to `relaxed`.
 
@@ -57,7 +61,8 @@ def minimise_over_stages(problem: Problem, relaxed: IntArray, at_most: StagedSol
     open_bound = float("inf")
     if reached <= allowed:
         best, best_value = relaxed, least + delay_cost(problem, reached)
-    returns = ends_on_device(problem) if reached > 1 else False
+    if returns is None:
+        returns = reached > 1 and ends_on_device(problem)
     for stage in range(min(reached, allowed + 1)):
         delays = delay_cost(problem, stage)
         if least + delays >= best_value:
@@ -67,7 +72,8 @@ def minimise_over_stages(problem: Problem, relaxed: IntArray, at_most: StagedSol
         placement, unseen = at_most(stage, best_value - delays)
         open_bound = min(open_bound, unseen + delays)
         if placement is not None:
-            value = evaluate(problem, placement)
+            messages = count_messages(problem, placement)
+            value = delay_free_value(problem, placement) + delay_cost(problem, messages)
             if value < best_value:
                 best, best_value = placement, value
     if best is None:

@@ -106,6 +106,24 @@ def memory_used(sizes, placement, n_machines):
     return used
 
 
+def peak_memory(problem, sizes, placement):
+    """Return weights plus the most bytes of tensors held at any step, on each machine."""
+    order = [int(layer) for layer in problem.graph.order]
+    held = [0.0] * problem.n_machines
+    for now in range(len(order)):
+        live = [0.0] * problem.n_machines
+        for producer, size, consumers in rows(problem):
+            made = order.index(producer)
+            for machine in range(problem.n_machines):
+                uses = [order.index(reader) for reader in consumers if placement[reader] == machine]
+                if placement[producer] == machine:
+                    uses.append(made)
+                if uses and made <= now <= max(uses):
+                    live[machine] += size
+        held = [max(most, one) for most, one in zip(held, live, strict=True)]
+    return [a + b for a, b in zip(held, memory_used(sizes, placement, problem.n_machines), strict=True)]
+
+
 def busiest(problem, placement, *, half_duplex):
     """Return the largest resource total of two machines."""
     device = sum(float(row[0]) for row, machine in zip(problem.compute, placement, strict=True) if machine == 0)

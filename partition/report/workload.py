@@ -60,7 +60,9 @@ def _headline(placement: "WorkloadPlacement", n_used: int) -> str:
 
 
 def _certainty(placement: "WorkloadPlacement") -> str:
-    found = f"(method {placement.method}), {placement.n_down_sets:,} down-sets"
+    found = f"(method {placement.method})"
+    if placement.n_down_sets:
+        found += f", {placement.n_down_sets:,} down-sets"
     if placement.optimal:
         return f"contiguous split, proven optimal {found}"
     return f"contiguous split, not proven {found}: none has a largest load below {placement.bound:.10g}"

@@ -264,6 +264,26 @@ def test_an_output_that_is_an_input_goes_to_the_server_only_if_wanted_there():
         partition(handed_through, "wifi", cut=["x"])
 
 
+def test_inputs_that_stay_on_the_device(graphs):
+    graph = graphs["several"]
+    fast = {"bandwidth": "10Gbps", "rtt": 0, **faster_server(graph)}
+    free, kept = partition(graph, **fast), partition(graph, keep_inputs=True, **fast)
+    inputs = set(graph.graph["inputs"])
+    sent = {name for message in free.messages for name in message.tensors}
+    assert sent & inputs
+    assert not {name for message in kept.messages for name in message.tensors} & inputs
+    assert kept.optimal
+    assert kept.value >= free.value
+    readers = {layer for name in inputs for layer in graph.graph["tensors"][name].consumers}
+    assert readers <= kept.layers_on_device
+    assert any("inputs stay on the device" in one for one in kept.assumptions)
+    with pytest.raises(InputError, match=r"keep_inputs holds input '.*' on the device, and this cut puts layer '"):
+        partition(graph, cut=graph.graph["inputs"], keep_inputs=True, **fast)
+    handed_through = model([node("Tanh", "x", "y")], {"x": (1, 4), "u": (2,)}, [value("y", [1, 4]), value("u", [2])])
+    with pytest.raises(InputError, match="as an output of the model it is wanted on the server"):
+        partition(handed_through, "wifi", output_on="server", keep_inputs=True)
+
+
 # --- a cut given ------------------------------------------------------------------------------------------------
 
 

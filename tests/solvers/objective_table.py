@@ -26,6 +26,7 @@ from solvers import (
     weighted,
     within_deadline,
     within_memory,
+    within_peak_memory,
 )
 from tests import naive, naive_labels, naive_throughput, naive_tiers
 from tests.strategies import INF, random_network, random_problem
@@ -114,21 +115,29 @@ def front(rng, problem):
 
 
 def memory(rng, problem):
+    def used(sizes, placement):
+        return naive_labels.memory_used(sizes, placement, problem.n_machines)
+
+    return fitting(rng, problem, within_memory, used, 1.0)
+
+
+def peaks(rng, problem):
+    return fitting(rng, problem, within_peak_memory, partial(naive_labels.peak_memory, problem), 3.0)
+
+
+def fitting(rng, problem, solver, used, share):
     sizes = rng.integers(1, 5, problem.n_layers).astype(np.float64)
-    limits = [INF] * (problem.n_machines - 1) + [float(sizes.sum() / 2)]
+    limits = [INF] * (problem.n_machines - 1) + [share * float(sizes.sum() / 2)]
     if problem.n_machines == 1:
-        limits = [float(sizes.sum())]
+        limits = [used(sizes, [0] * problem.n_layers)[0]]
     values = [
         naive.value(problem, placement)
         for placement in naive.placements(problem)
-        if all(
-            used <= top
-            for used, top in zip(naive_labels.memory_used(sizes, placement, len(limits)), limits, strict=True)
-        )
+        if all(one <= top for one, top in zip(used(sizes, placement), limits, strict=True))
     ]
     if not values or min(values) == INF:
         return None
-    return verdict(problem, within_memory(problem, sizes, limits), min(values))
+    return verdict(problem, solver(problem, sizes, limits), min(values))
 
 
 def pipeline(rng, problem):
@@ -204,6 +213,7 @@ ROWS = {
     "least energy in time: `within_deadline`": deadline,
     "latency against energy: `pareto_front`": front,
     "weights in memory: `within_memory`": memory,
+    "weights and activations: `within_peak_memory`": peaks,
     "rate of a pipeline: `pipeline_throughput`": pipeline,
     "contiguous parts: `maximise_throughput`": contiguous,
     "ordered tiers, relayed: `solve_tiers`": tiers,
