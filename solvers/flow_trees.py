@@ -34,9 +34,11 @@ def grow_trees(
     time = 0
     at = 0  # next in the ring of active nodes
     n_active = 0
+    n_left = 0
     for v in range(n):
         if side[v] >= 0:
             continue
+        n_left += 1
         x = excess[v]
         if x != 0.0:
             tree[v] = 1 if x > 0.0 else 2
@@ -46,6 +48,40 @@ def grow_trees(
             queue[n_active] = v
             queue[n + v] = 1
             n_active += 1
+    if 8 * n_active < n_left:
+        # Far from most nodes to a terminal: two passes in order find a way for all of them, without the queue's levels,
+        # each of which would walk through the whole network. Then only nodes at the border of their tree are active.
+        for turn in range(2):
+            for k in range(n):
+                v = n - 1 - k if turn == 0 else k
+                if side[v] >= 0 or (tree[v] != 0 and links[4 * v + 1] == -2):
+                    continue
+                nearest = links[4 * v + 3] - 1 if tree[v] != 0 else n + 1
+                for e in range(first[v], last[v]):
+                    w = head[e]
+                    if w < 0 or tree[w] == 0 or links[4 * w + 3] >= nearest:
+                        continue
+                    if tree[v] != 0 and tree[w] != tree[v]:
+                        continue
+                    if (capacity[e] if tree[w] == 2 else capacity[opposite[e]]) > 0.0:
+                        nearest = links[4 * w + 3]
+                        tree[v] = tree[w]
+                        links[4 * v] = e
+                        links[4 * v + 1] = w
+                        links[4 * v + 2] = 0
+                        links[4 * v + 3] = nearest + 1
+        n_active = 0
+        for v in range(n):
+            queue[n + v] = 0
+            if tree[v] == 0:
+                continue
+            for e in range(first[v], last[v]):
+                w = head[e]
+                if w >= 0 and tree[w] != tree[v] and (capacity[e] if tree[v] == 1 else capacity[opposite[e]]) > 0.0:
+                    queue[n_active] = v
+                    queue[n + v] = 1
+                    n_active += 1
+                    break
     while n_active > 0:
         v = queue[at]
         at += 1

@@ -1,12 +1,13 @@
 """Large graphs that fold, solved from nothing: against all libraries at 1e5 layers, and from 1e4 to 1e6 layers."""
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from benchmarks.result import Bar
 from benchmarks.settings import Settings
-from benchmarks.solvers.contest import contest, contest_table
+from benchmarks.solvers.contest import LEAST_S, contest, contest_table
 from benchmarks.solvers.graphs import COST_KINDS, FOLDING, with_costs
 from benchmarks.solvers.section import Section, geometric_mean, seconds, spread, table
 from benchmarks.solvers.timing import alternate
@@ -30,23 +31,29 @@ def measure(settings: Settings) -> Section:
         for kind in COST_KINDS:
             row = {"kind": "large", "family": family, "costs": kind}
             rows.append(row | contest(with_costs(make(n_layers), kind), rounds))
-            for size in sizes:
-                row = {"kind": "scaling", "family": family, "costs": kind}
-                growth.append(row | scaling(with_costs(make(size), kind), rounds))
+            row = {"kind": "scaling", "family": family, "costs": kind}
+            growth += [row | one for one in scaling([with_costs(make(size), kind) for size in sizes], rounds)]
     return _section(rows, growth, sizes, promised=not settings.quick)
 
 
-def scaling(problem: Problem, rounds: int) -> dict[str, Any]:
-    """Measure time, and peak memory beyond the problem's own, of one solve with everything in it."""
-    timing = alternate({"solve": lambda: solve(problem)}, rounds=rounds)["solve"]
-    peak = peak_bytes(lambda: solve(problem))
-    return {
-        "layers": problem.n_layers,
-        **timing.row("solve"),
-        "per_layer_s": timing.median_s / problem.n_layers,
-        "peak_bytes": peak,
-        "peak_bytes_per_layer": peak / problem.n_layers,
-    }
+def scaling(problems: Sequence[Problem], rounds: int) -> list[dict[str, Any]]:
+    """Measure time, and peak memory beyond the problem's own, of one solve with everything in it; sizes in turn."""
+    calls = {str(problem.n_layers): partial(solve, problem) for problem in problems}
+    timings = alternate(calls, rounds=rounds, least_s=LEAST_S)
+    rows = []
+    for problem in problems:
+        timing = timings[str(problem.n_layers)]
+        peak = peak_bytes(partial(solve, problem))
+        rows.append(
+            {
+                "layers": problem.n_layers,
+                **timing.row("solve"),
+                "per_layer_s": timing.median_s / problem.n_layers,
+                "peak_bytes": peak,
+                "peak_bytes_per_layer": peak / problem.n_layers,
+            }
+        )
+    return rows
 
 
 def peak_bytes(call: Callable[[], Solution]) -> int:

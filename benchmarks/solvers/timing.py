@@ -1,4 +1,4 @@
-"""How contestants are timed: in turn, whichever comes first changing every round, the shared machine's drift on all."""
+"""How contestants are timed: in turn, in an order drawn anew every round, the shared machine's drift on all."""
 
 import multiprocessing
 import time
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from benchmarks.settings import SEED
 
 SLOW_S = 4.0
 """A call that takes longer is measured once."""
@@ -59,10 +61,11 @@ def alternate(
     repeats = {name: _repeats(call, least_s) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
+    random = np.random.default_rng(SEED)
     start = time.perf_counter()
     for number in range(rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
+        # Not in a fixed circle: what one leaves behind in caches and heap would always fall on the same other one.
+        for name in random.permutation(names).tolist():
             seconds[name].append(_timed(calls[name], repeats[name]))
         used = time.perf_counter() - start
         if used * (number + 2) / (number + 1) > budget_s:
