@@ -24,6 +24,7 @@ BENCHMARKS = {
 # Modules that a benchmark needs beyond the library's own.
 EXTRAS = {"solvers": ("maxflow", "igraph", "ortools")}
 SECTIONED = ("solvers",)
+NAME_WIDTH = max(map(len, BENCHMARKS)) + 2
 # Columns, where no terminal says.
 WIDTH = 140
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.name is None:
-        print("\n".join(f"{name}  {what}" for name, what in BENCHMARKS.items()))
+        print("\n".join(f"{name:<{NAME_WIDTH}}{what}" for name, what in BENCHMARKS.items()))
         return 0
     if given.name not in BENCHMARKS:
         parser.error(f"benchmark '{given.name}' does not exist; the names are {', '.join(BENCHMARKS)}")
@@ -69,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> _Parser:
-    names = "\n".join(f"  {name:<8}{what}" for name, what in BENCHMARKS.items())
+    names = "\n".join(f"  {name:<{NAME_WIDTH}}{what}" for name, what in BENCHMARKS.items())
     parser = _Parser(
         prog="python -m benchmarks",
         description=f"Measure what this library promises.\n\nbenchmarks:\n{names}",
@@ -87,7 +88,10 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--workloads", metavar="DIR", type=Path, help="cost graphs with known optima, for the benchmark solvers"
     )
-    parser.add_argument("--only", metavar="A,B", type=_names, help="only these sections of the benchmark solvers")
+    sections = ", ".join(import_module("benchmarks.solvers").SECTIONS)
+    parser.add_argument(
+        "--only", metavar="A,B", type=_names, help=f"only these sections of the benchmark solvers: {sections}"
+    )
     return parser
 
 

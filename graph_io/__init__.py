@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from graph_io.cuts import head_of_cut, single_tensor_cuts
     from graph_io.deployed import deployed_kernels, unnamed_kernel
     from graph_io.errors import ModelError, runtime_reason
+    from graph_io.features import DATA_MOVEMENT
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
     from graph_io.light_models import LIGHT_MODELS, light_model
     from graph_io.model import Model, ModelSource, least_precise_float, load_model
@@ -18,6 +19,7 @@ __distribution__ = "dnn-partition"
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DATA_MOVEMENT": "features",
     "Granularity": "graph",
     "LIGHT_MODELS": "light_models",
     "Layer": "graph",
@@ -45,6 +47,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DATA_MOVEMENT",
     "LIGHT_MODELS",
     "Granularity",
     "Layer",

@@ -35,14 +35,14 @@ _OPERATIONS_PER_ELEMENT = {
     "Softmax": 5,
     "Tanh": 6,
 }
-# These move or relabel data and compute nothing; their cost is in their bytes.
-_DATA_MOVEMENT = frozenset(
+DATA_MOVEMENT = frozenset(
     {
         *("Cast", "Concat", "ConstantOfShape", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather"),
         *("GatherElements", "GatherND", "Identity", "Pad", "Reshape", "Shape", "Size", "Slice", "SpaceToDepth"),
         *("Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
     }
 )
+"""Operators that move or relabel data and compute nothing; their cost is in their bytes."""
 
 
 def node_flops(node: NodeProto, shapes: Shapes) -> float:
@@ -60,7 +60,7 @@ def node_flops(node: NodeProto, shapes: Shapes) -> float:
     rule = _RULES.get(node.op_type)
     if rule is not None:
         return rule(node, shapes)
-    if node.op_type in _DATA_MOVEMENT:
+    if node.op_type in DATA_MOVEMENT:
         return 0.0
     written = sum(_elements(name, shapes) for name in node.output)
     if node.op_type in _OPERATIONS_PER_ELEMENT:

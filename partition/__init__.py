@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
     from partition.saved import load_plan
-    from partition.workload import Workload, load_workload
+    from partition.workload import Workload, WorkloadEdge, WorkloadNode, load_workload
     from partition.workload_placement import WorkloadPlacement, split_workload
     from solvers import SolverError
 
@@ -59,6 +59,8 @@ _HOMES = {
     "Verification": "partition.runtime.verify",
     "VerificationError": "partition.errors",
     "Workload": "partition.workload",
+    "WorkloadEdge": "partition.workload",
+    "WorkloadNode": "partition.workload",
     "WorkloadPlacement": "partition.workload_placement",
     "annotate": "partition.latency.annotate",
     "light_model": "graph_io",
@@ -92,6 +94,8 @@ __all__ = [
     "Verification",
     "VerificationError",
     "Workload",
+    "WorkloadEdge",
+    "WorkloadNode",
     "WorkloadPlacement",
     "annotate",
     "light_model",

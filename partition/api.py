@@ -5,7 +5,7 @@ from os import PathLike
 from typing import Literal
 
 import solvers
-from graph_io import Granularity, LayerGraph, ModelSource, head_of_cut, load_graph
+from graph_io import DATA_MOVEMENT, Granularity, LayerGraph, ModelSource, head_of_cut, load_graph
 from partition.assembly import assemble_plan
 from partition.errors import InputError
 from partition.latency.annotate import annotate
@@ -17,7 +17,7 @@ from partition.problem import Objective, OutputOn, build_bridge
 from partition.units import parse_size
 
 MachineLike = str | PathLike[str] | Machine | Timings
-Method = Literal["auto", "chain", "dp", "min-cut"]
+Method = Literal["auto", "chain", "dp", "min-cut", "milp"]
 DEFAULT_DEVICE, DEFAULT_SERVER = "raspberry-pi-4", "xeon-server"
 
 
@@ -64,10 +64,11 @@ def partition(
     input_bytes : mapping, optional
         Size on the wire of inputs that travel encoded: ``{"data": "152kB"}``.
     keep_inputs : bool
-        No model input leaves the device: the layers that read one run there, what they make may leave.
+        No model input leaves the device: the layers that read one run there, what they compute may leave. An input
+        that is only moved, cast or quantised counts as the input.
     cut : iterable of str, optional
         Tensors to cut at. The plan is then this cut, compared with the optimum.
-    method : {"auto", "chain", "dp", "min-cut"}
+    method : {"auto", "chain", "dp", "min-cut", "milp"}
         Which solver; "auto" picks the first that takes the problem.
 
     Returns
@@ -90,6 +91,8 @@ def partition(
     """
     _check_choice("objective", objective, ("latency", "energy"))
     _check_choice("output_on", output_on, ("device", "server", "any"))
+    if not isinstance(keep_inputs, bool):
+        raise InputError(f"keep_inputs is {keep_inputs!r}; give True or False: it is for all inputs")
     link = Link.parse(bandwidth, downlink=downlink, rtt=rtt)
     machines = {"device": load_machine(device), "server": load_machine(server)}
     power = _power(machines["device"], objective)
@@ -107,8 +110,6 @@ def partition(
             f"keep_inputs holds input '{wanted}' on the device, and as an output of the model it is wanted on the "
             "server; use another output_on, or leave keep_inputs out"
         )
-    if readers:
-        notes += ("the model's inputs stay on the device, so the layers that read them run there",)
     solution = solvers.solve(bridge.pinned_to_device(readers) if readers else bridge.objective, method)
     named_cut = None if cut is None else _names("cut", cut)
     head = None if named_cut is None else head_of_cut(graph, named_cut)
@@ -126,6 +127,7 @@ def partition(
         named_cut=None if named_cut is None else frozenset(named_cut),
         objective=objective,
         output_on=output_on,
+        keep_inputs=keep_inputs,
         link=link,
         machines=machines,
         encoded_inputs=encoded,
@@ -177,9 +179,18 @@ def _encoded_inputs(graph: LayerGraph, input_bytes: Mapping[str, int | str]) -> 
 
 
 def _input_readers(graph: LayerGraph) -> dict[str, str]:
-    """Return the layers that read a model input, each with one that it reads."""
-    tensors = graph.graph["tensors"].values()
-    return {reader: one.name for one in tensors if one.producer is None for reader in one.consumers}
+    """Return the layers that read a model input, or one that was only moved or cast, each with that input."""
+    raw = {name: name for name in graph.graph["inputs"]}
+    readers: dict[str, str] = {}
+    for layer_id in graph:  # in topological order
+        layer = graph.nodes[layer_id]["layer"]
+        read = next((raw[name] for name in layer.inputs if name in raw), None)
+        if read is None:
+            continue
+        readers[layer_id] = read
+        if (DATA_MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}).issuperset(layer.op_types):
+            raw.update(dict.fromkeys(layer.outputs, read))
+    return readers
 
 
 def _names(argument: str, value: str | Iterable[str]) -> tuple[str, ...]:

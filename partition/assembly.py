@@ -24,6 +24,7 @@ def assemble_plan(
     named_cut: frozenset[str] | None,
     objective: Objective,
     output_on: OutputOn,
+    keep_inputs: bool,
     link: Link,
     machines: Mapping[str, Machine | Timings],
     encoded_inputs: dict[str, int],
@@ -39,7 +40,7 @@ def assemble_plan(
         The solution's, or the user's.
     named_cut : frozenset of str or None
         The tensors at which the user cuts; None if the solver chose.
-    objective, output_on, link, machines, encoded_inputs
+    objective, output_on, keep_inputs, link, machines, encoded_inputs
         As given to `partition`, parsed.
     notes : tuple of str
         What pricing the layers took for granted.
@@ -48,7 +49,9 @@ def assemble_plan(
     compared = []
     if named_cut is not None:
         compared.append(_estimate("the optimum", graph, bridge, schedule(bridge, solution.placement)))
-    simple = {"all on the device": frozenset(bridge.layers), "all on the server": frozenset[str]()}
+    simple = {"all on the device": frozenset(bridge.layers)}
+    if not keep_inputs:
+        simple["all on the server"] = frozenset()
     for name, head in simple.items():
         compared.append(_estimate(name, graph, bridge, schedule(bridge, bridge.placement(head))))
     parts, stages = _parts_and_stages(graph, chosen)
@@ -58,6 +61,7 @@ def assemble_plan(
         model=_model_info(graph),
         objective=objective,
         output_on=output_on,
+        keep_inputs=keep_inputs,
         link=link,
         device=_machine_info(machines["device"]),
         server=_machine_info(machines["server"]),

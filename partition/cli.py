@@ -44,7 +44,9 @@ GranularityOption = Annotated[
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads of the runtime.", show_default="the runtime's choice")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace what an earlier run wrote there.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace an existing file, or a folder that an earlier run wrote.")
+]
 
 
 def main() -> None:
@@ -126,7 +128,12 @@ def split(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="New folder for the parts and plan.json.", show_default="only plan"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="New folder for the parts and plan.json; for a workload, a file.",
+            show_default="only plan",
+        ),
     ] = None,
     downlink: Annotated[str | None, typer.Option(help="Downlink rate.", show_default="preset's, or as uplink")] = None,
     rtt: Annotated[str | None, typer.Option(help="Round trip, such as 40ms.", show_default="preset's, or 40ms")] = None,
@@ -143,18 +150,24 @@ def split(
         list[str] | None, typer.Option(metavar="INPUT=SIZE", help="Wire size of an encoded input; repeatable.")
     ] = None,
     keep_inputs: Annotated[
-        bool, typer.Option("--keep-inputs", help="No model input may leave the device; what is made of it may.")
+        bool, typer.Option("--keep-inputs", help="No model input may leave the device; what is computed from it may.")
     ] = False,
     dim: DimOption = None,
     granularity: GranularityOption = "layer",
-    method: Annotated[str, typer.Option(help="Solver: auto, chain, dp or min-cut.")] = "auto",
+    method: Annotated[str, typer.Option(help="Solver: auto, chain, dp, min-cut or milp.")] = "auto",
     verify: Annotated[bool, typer.Option("--verify", help="Run parts and whole on random inputs and compare.")] = False,
-    accelerators: Annotated[int | None, typer.Option(help="Of a workload.", show_default="its file's")] = None,
-    cpus: Annotated[int | None, typer.Option(help="Of a workload.", show_default="its file's")] = None,
+    accelerators: Annotated[
+        int | None, typer.Option(help="How many accelerators (workload only).", show_default="its file's")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(help="How many CPUs (workload only).", show_default="its file's")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the best cut of a model and write it as ONNX files, or split a workload file over many machines."""
+    """Find a model's best cut, or split a workload.
+
+    A model is cut between device and server, and -o writes its parts as ONNX files. A workload (.json) is a cost graph
+    without a model, split over accelerators and CPUs.
+    """
     from partition.workload_command import check_options, is_workload, split_command
 
     check_options(context, model, objective, bandwidth)
@@ -365,10 +378,10 @@ def demo(
 def _check_output_file(path: Path, what: str, *, force: bool) -> None:
     """Refuse, before the work that it is for, a file that could not be written after it."""
     try:
-        if os.path.lexists(path) and not force:
-            raise InputError(f"{what} '{path}' exists; choose another, or pass --force")
         if path.is_dir():
             raise InputError(f"{what} '{path}' is a folder; give the path of a file")
+        if os.path.lexists(path) and not force:
+            raise InputError(f"{what} '{path}' exists; choose another, or pass --force")
         # Tried, because permissions alone do not tell; nothing is left of it.
         with tempfile.TemporaryFile(dir=path.parent):
             pass

@@ -173,6 +173,8 @@ class Plan:
     objective : {"latency", "energy"}
         Energy is the device's, in joules.
     output_on : {"device", "server", "any"}
+    keep_inputs : bool
+        Whether the model's inputs had to stay on the device.
     link : Link
     device, server : MachineInfo
     stages : tuple of PlanStage
@@ -206,6 +208,7 @@ class Plan:
     model: ModelInfo
     objective: Literal["latency", "energy"]
     output_on: Literal["device", "server", "any"]
+    keep_inputs: bool
     link: Link
     device: MachineInfo
     server: MachineInfo

@@ -21,6 +21,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "model": asdict(plan.model),
         "objective": plan.objective,
         "output_on": plan.output_on,
+        "keep_inputs": plan.keep_inputs,
         "link": plan.link.to_json(),
         "device": asdict(plan.device),
         "server": asdict(plan.server),
@@ -63,6 +64,7 @@ def plan_from_json(content: dict[str, Any], source: str, folder: Path) -> Plan:
         model=_read_model(fields.object("model")),
         objective=_choice(fields, "objective", ("latency", "energy")),
         output_on=_choice(fields, "output_on", ("device", "server", "any")),
+        keep_inputs=fields.boolean("keep_inputs"),
         link=Link.from_json(fields.take("link"), f"{source}: link"),
         device=_read_machine(fields.object("device")),
         server=_read_machine(fields.object("server")),
@@ -98,8 +100,9 @@ def _check_numbers(plan: Plan, fields: FieldReader) -> None:
     if passed != [(number, ("uplink", "downlink")[number % 2]) for number in range(len(machines) - 1)]:
         fields.refuse("messages", passed, "one message between each two stages, uplink first")
     names = [estimate.name for estimate in plan.estimates]
-    if names[:1] != ["this plan"] or not {"all on the device", "all on the server"}.issubset(names):
-        fields.refuse("estimates", names, "'this plan' first, and 'all on the device' and 'all on the server'")
+    simple = ["all on the device"] if plan.keep_inputs else ["all on the device", "all on the server"]
+    if names[:1] != ["this plan"] or not set(simple).issubset(names):
+        fields.refuse("estimates", names, "'this plan' first, and " + " and ".join(repr(one) for one in simple))
     if plan.bound > plan.value:
         fields.refuse("bound", plan.bound, f"at most the value, {plan.value}")
 

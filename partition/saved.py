@@ -53,7 +53,10 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
         if not os.path.lexists(folder):
             return
         if not overwrite:
-            raise InputError(f"output folder '{folder}' exists; choose another, or pass --force (overwrite=True)")
+            # A file or a link is not replaced by a folder, so nobody is sent to --force for one.
+            kind = "link" if folder.is_symlink() else None if folder.is_dir() else "file"
+            way = f"this one is a {kind}, not a folder" if kind else "or pass --force (overwrite=True)"
+            raise InputError(f"output folder '{folder}' exists; choose another, {way}")
         _check_replaceable(folder)
     except OSError as error:
         raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error

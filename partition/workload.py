@@ -87,7 +87,14 @@ class Workload:
             A node, or a colour class, is allowed on no machine.
         """
         from solvers.contiguous_problem import PipelineProblem
+        from solvers.errors import ProblemError
 
+        counts = [
+            self.n_accelerators if accelerators is None else accelerators,
+            self.n_cpus if cpus is None else cpus,
+        ]
+        if counts == [0, 0]:
+            raise ProblemError("there is no machine; give at least one, with --accelerators or --cpus")
         number = {node.id: index for index, node in enumerate(self.nodes)}
         targets: dict[int, list[int]] = {}
         costs: dict[int, float] = {}
@@ -101,10 +108,7 @@ class Workload:
         return PipelineProblem.build(
             [[node.accelerator_time if node.on_accelerator else math.inf, node.cpu_time] for node in self.nodes],
             [(source, costs[source], readers) for source, readers in targets.items()],
-            machine_counts=[
-                self.n_accelerators if accelerators is None else accelerators,
-                self.n_cpus if cpus is None else cpus,
-            ],
+            machine_counts=counts,
             pays_transfers=[True, False],
             memory_bytes=[node.memory_bytes for node in self.nodes],
             memory_limit_bytes=[self.accelerator_memory_bytes, math.inf],
@@ -203,6 +207,8 @@ def load_workload(path: str | os.PathLike[str]) -> Workload:
         The file is missing, not JSON, lacks a field or has one too many, or holds a value that cannot be used; the
         message names the file and the field, node or edge.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"workload is {path!r}; give the path of a workload file")
     source = f"workload {str(path)!r}"
     fields = FieldReader(read_json(path, "workload"), source)
     memory_bytes = fields.non_negative("maxSizePerFPGA")

@@ -30,6 +30,11 @@ def check_options(context: Any, path: Path, objective: str, bandwidth: str | Non
     flags = {one.name: max(one.opts, key=len) for one in context.command.params}
     given = [name for name in flags if context.get_parameter_source(name).name != "DEFAULT"]
     if not is_workload(path):
+        if objective == "throughput":
+            raise InputError(
+                f"--objective throughput is for workload files (.json), and '{path}' is taken for an ONNX model; "
+                "for a model use latency or energy; a workload file is recognised by .json"
+            )
         for name in _ONLY_FOR_WORKLOADS:
             if name in given:
                 raise InputError(
@@ -45,9 +50,9 @@ def check_options(context: Any, path: Path, objective: str, bandwidth: str | Non
                 f"{flags[name]} is for ONNX models, and '{path}' is taken for a workload file; leave out {flags[name]}"
             )
     if objective != "throughput":
-        chosen = f"--objective {objective}" if "objective" in given else "without --objective, which means latency,"
+        chosen = objective if "objective" in given else f"{objective} (the default)"
         raise InputError(
-            f"{chosen} cannot be decided for workload '{path}': its transfer times are charged to each machine and not "
+            f"workload '{path}' cannot be split for {chosen}: its transfer times are charged to each machine and not "
             "to a link, and nothing says where its inputs and outputs are; pass --objective throughput"
         )
 
@@ -55,12 +60,11 @@ def check_options(context: Any, path: Path, objective: str, bandwidth: str | Non
 def split_command(path: Path, out: Path | None, *, accelerators: int | None, cpus: int | None, as_json: bool) -> None:
     """Split a workload file, print the result, and write it if asked to."""
     from partition.terminal import console, show_json, steps
-    from partition.workload import load_workload
     from partition.workload_placement import split_workload
 
     with steps(1) as step:
         step.start(f"loading and splitting {path.name}")
-        placement = split_workload(load_workload(path), accelerators=accelerators, cpus=cpus)
+        placement = split_workload(path, accelerators=accelerators, cpus=cpus)
     if out is not None:
         placement.save(out)
     if as_json:

@@ -1,14 +1,19 @@
 """A workload split over accelerators and CPUs: who runs what, what loads each machine, and how sure that is."""
 
+import math
 import os
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partition.files import write_json
-from partition.workload import KIND_NAMES, Workload
+from partition.workload import KIND_NAMES, Workload, load_workload
+
+if TYPE_CHECKING:
+    from solvers.contiguous_problem import PipelineProblem
 
 PLACEMENT_FORMAT = "dnn-partition/workload-placement"
 PLACEMENT_VERSION = 1
+_ACCELERATOR = KIND_NAMES.index("accelerator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class WorkloadPlacement:
     optimal: bool
     method: str
     n_down_sets: int
+    one_accelerator: float | None  # the load if one accelerator ran everything; None if none can
 
     @property
     def bottleneck(self) -> MachineShare:
@@ -61,6 +67,7 @@ class WorkloadPlacement:
             "optimal": self.optimal,
             "method": self.method,
             "down_sets": self.n_down_sets,
+            "one_accelerator": self.one_accelerator,
             "bottleneck": self.bottleneck.machine,
             "machines": [{**asdict(share), "nodes": list(share.nodes)} for share in self.machines],
         }
@@ -77,7 +84,7 @@ class WorkloadPlacement:
 
 
 def split_workload(
-    workload: Workload,
+    workload: Workload | str | os.PathLike[str],
     *,
     accelerators: int | None = None,
     cpus: int | None = None,
@@ -87,7 +94,8 @@ def split_workload(
 
     Parameters
     ----------
-    workload : Workload
+    workload : Workload or path
+        A path is read by `load_workload`.
     accelerators, cpus : int, optional
         How many machines there are; what is left out is as the file says. None of them has to be used.
     down_set_limit : int, optional
@@ -96,6 +104,8 @@ def split_workload(
 
     Raises
     ------
+    InputError
+        The file cannot be read, or its content cannot be used.
     solvers.ProblemError
         No machine, or a negative number of them.
     solvers.InfeasibleError
@@ -108,6 +118,8 @@ def split_workload(
     from solvers.contiguous import DOWN_SET_LIMIT, maximise_throughput
     from solvers.contiguous_problem import pipeline_loads
 
+    if not isinstance(workload, Workload):
+        workload = load_workload(workload)
     problem = workload.problem(accelerators=accelerators, cpus=cpus)
     found = maximise_throughput(problem, down_set_limit=DOWN_SET_LIMIT if down_set_limit is None else down_set_limit)
     loads = pipeline_loads(problem, found.placement)
@@ -138,4 +150,15 @@ def split_workload(
         optimal=found.optimal,
         method=found.method,
         n_down_sets=found.n_down_sets,
+        one_accelerator=_one_accelerator(problem),
     )
+
+
+def _one_accelerator(problem: "PipelineProblem") -> float | None:
+    """Return what everything takes on one accelerator, where nothing is transferred; None if it cannot run there."""
+    from solvers.contiguous_problem import MEMORY_TOLERANCE
+
+    total = float(problem.compute[:, _ACCELERATOR].sum())
+    limit = float(problem.memory_limit_bytes[_ACCELERATOR]) * (1 + MEMORY_TOLERANCE)
+    there_is_one = problem.machine_counts[_ACCELERATOR] > 0
+    return total if there_is_one and math.isfinite(total) and problem.memory_bytes.sum() <= limit else None

@@ -8,12 +8,12 @@ from solvers.batch import BatchSolution, solve_batch
 from solvers.errors import InfeasibleError, MethodError, ProblemError, SolverError
 from solvers.evaluation import Breakdown, breakdown, evaluate, stages
 from solvers.problem import Problem
-from solvers.solution import Solution
+from solvers.solution import PipelineSolution, Solution
 from solvers.solve import solve
 
 if TYPE_CHECKING:
     from solvers.alternatives import k_best
-    from solvers.contiguous import PipelineSolution, maximise_throughput
+    from solvers.contiguous import maximise_throughput
     from solvers.contiguous_problem import PipelineLoads, PipelineProblem, pipeline_loads
     from solvers.envelope import ChainLines, Envelope, Lines, chain_lines, lower_envelope
     from solvers.family import (
@@ -64,7 +64,6 @@ _HOMES = {
     "Margin": "sweeps",
     "PipelineLoads": "contiguous_problem",
     "PipelineProblem": "contiguous_problem",
-    "PipelineSolution": "contiguous",
     "Point": "pareto",
     "Power": "objectives",
     "Refinement": "sweeps",

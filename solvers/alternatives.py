@@ -15,8 +15,8 @@ from itertools import count
 import numpy as np
 
 from solvers._arrays import FloatArray
+from solvers._checks import require_count
 from solvers.errors import InfeasibleError, ProblemError
-from solvers.parametric import require_count
 from solvers.problem import Problem
 from solvers.solution import Solution
 from solvers.solve import solve
@@ -49,7 +49,7 @@ def k_best(
     tuple of Solution
         By rising value; equal values in the order in which they were found. The bound of each says that no placement
         other than those before it costs less; it reaches the value, and `optimal` is true, if every solve so far was
-        proven.
+        proven. A solver that stops at a limit may miss placements: then fewer come back than there are.
 
     Raises
     ------
@@ -77,9 +77,10 @@ def k_best(
     numbers = count()
     heap = [_Part(solution.value, next(numbers), solution) for solution in [solver(problem)]]
     best: list[Solution] = []
+    unseen = float("inf")  # the least bound of the parts in which the solver found nothing
     while heap:
         # Nothing that was not taken costs less than the least bound of all parts.
-        bound = min(part.solution.bound for part in heap)
+        bound = min(unseen, *(part.solution.bound for part in heap))
         part = heapq.heappop(heap)
         found = part.solution
         best.append(Solution(found.placement, found.value, min(bound, found.value), found.method))
@@ -92,6 +93,8 @@ def k_best(
                 continue
             if solution.value < penalty / 2:
                 heapq.heappush(heap, _Part(solution.value, next(numbers), solution, position, excluded))
+            elif solution.bound < penalty / 2:
+                unseen = min(unseen, solution.bound)
     return tuple(best)
 
 
@@ -131,6 +134,8 @@ def _split(
 def _branching_layers(problem: Problem, distinct_on: Iterable[int] | None) -> list[int]:
     """Return the layers whose machine tells placements apart: several machines, one of each colocated group."""
     n_layers = problem.n_layers
+    if distinct_on is not None and (isinstance(distinct_on, str | bytes) or not isinstance(distinct_on, Iterable)):
+        raise ProblemError(f"distinct_on is {distinct_on!r}; give layers, such as [0, 3]")
     chosen = range(n_layers) if distinct_on is None else list(distinct_on)
     for layer in chosen:
         if isinstance(layer, bool) or not isinstance(layer, int | np.integer) or not 0 <= layer < n_layers:

@@ -1,6 +1,6 @@
 """Many cost vectors on one graph, solved side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +14,9 @@ from solvers.errors import ProblemError
 from solvers.evaluation import alternating_delay, delay_free_values, highest_stages
 from solvers.folding import Costs
 from solvers.folding_lanes import fill_lanes, fold_lanes, group_sizes_lanes, unfold_lanes
-from solvers.problem import Problem
-from solvers.visits import device_only, ends_on_device, highest_stage_allowed
+from solvers.problem import LARGEST_TOTAL, Problem
+from solvers.solution import cancellation
+from solvers.visits import device_only, ends_on_device, highest_stage_allowed, infeasible
 
 N_LANES = 16
 """Problems that are folded in step; the kernels of `folding_lanes` are written for it."""
@@ -87,15 +88,29 @@ def solve_batch(
     call for another look than all-device are then solved one by one.
     """
     given = _Given.of(problem, compute, tensor_size_bytes, per_tensor, per_byte, delay)
+    narrow = problem.narrowed() if problem.n_machines > 2 and given.delays_matter else None
+    if narrow is not None:
+        # With delays, machines that nothing may use change how messages count.
+        smaller, machines = narrow
+        links = np.ix_(np.arange(given.n_problems), machines, machines)
+        found = solve_batch(
+            smaller,
+            compute=given.compute[:, :, machines],
+            tensor_size_bytes=given.spread("tensor_size_bytes"),
+            per_tensor=given.spread("per_tensor")[links],
+            per_byte=given.spread("per_byte")[links],
+            delay=given.spread("delay")[links],
+        )
+        return replace(found, placements=read_only(machines[found.placements].astype(np.int8)))
     if analysis is None:
         analysis = analyse(problem)
     else:
         analysis.require(problem)
     placements, has_one = _relaxed(problem, analysis, given)
     if not has_one:
-        solve_branch_aware(problem, analysis=analysis)  # raises: no placement at all, whatever the costs
+        raise infeasible(problem)
     values = delay_free_values(problem, placements, given.arrays)
-    bounds = values.copy()
+    bounds = values - given.cancellation(values)
     if given.delays_matter or problem.max_server_visits is not None:
         _with_delays(problem, analysis, given, placements, values, bounds)
     return BatchSolution(read_only(placements), read_only(values), read_only(bounds))
@@ -144,6 +159,7 @@ class _Given:
             n_problems = len(array)
             _check(problem, name, array, own)
             rows[name] = array
+        _check_totals(problem, rows)
         if n_problems is None:
             raise ProblemError("a batch needs costs: give compute, tensor_size_bytes, per_tensor, per_byte or delay")
         if len(rows["compute"]) == 1:
@@ -151,6 +167,18 @@ class _Given:
                 np.broadcast_to(rows["compute"], (n_problems, *problem.compute.shape))
             )
         return cls(n_problems, **rows)
+
+    def spread(self, name: str) -> FloatArray:
+        """Return a cost with a row for each problem."""
+        array: FloatArray = getattr(self, name)
+        return np.broadcast_to(array, (self.n_problems, *array.shape[1:]))
+
+    def cancellation(self, values: FloatArray) -> FloatArray:
+        """Return by how much rounding may have misled each search, as `solution.cancellation` does for one."""
+        lost = np.zeros(len(values))
+        for index in np.flatnonzero(self.compute.min(axis=(1, 2), initial=0.0) < 0.0).tolist():
+            lost[index] = cancellation(self.compute[index], float(values[index]))
+        return lost
 
     @property
     def delays_matter(self) -> bool:
@@ -193,6 +221,27 @@ def _check(problem: Problem, name: str, array: FloatArray, own: FloatArray) -> N
         what = {"compute": problem.layer, "tensor_size_bytes": problem.tensor}.get(name)
         at = f"{name} of {what(where[1])}" if what else f"{name} from machine {where[1]} to {where[2]}"
         raise ProblemError(f"{at} is {array[where]} in problem {where[0]}; {legal}")
+
+
+def _check_totals(problem: Problem, rows: dict[str, FloatArray]) -> None:
+    """Refuse costs whose sums would leave float64, as `Problem` does."""
+
+    def most(name: str) -> FloatArray:
+        array = rows[name].reshape(len(rows[name]), -1)
+        return np.asarray(np.abs(np.where(np.isfinite(array), array, 0.0)).max(axis=1, initial=0.0))
+
+    n_layers, n_sent = problem.n_layers, problem.n_tensors * problem.n_machines
+    with np.errstate(over="ignore"):
+        totals = (
+            most("compute") * n_layers,
+            (most("per_tensor") + most("tensor_size_bytes") * most("per_byte")) * n_sent,
+            most("delay") * (n_layers + problem.n_tensors) * problem.n_machines,
+        )
+    for total in totals:
+        if not total.max() < LARGEST_TOTAL:
+            raise ProblemError(
+                f"the costs of problem {int(np.argmax(total))} add up to more than float64 holds; use a larger unit"
+            )
 
 
 def _relaxed(problem: Problem, analysis: Analysis, given: _Given) -> tuple[NDArray[np.int8], bool]:
@@ -252,7 +301,7 @@ def _with_delays(
     else:
         reached = highest_stages(problem, placements)
         allowed = highest_stage_allowed(problem)
-        returns = ends_on_device(problem)
+        returns = problem.n_machines == 2 and ends_on_device(problem)
         at_home = device_only(problem)
         for index in np.flatnonzero(reached > 0).tolist():
             stage = int(reached[index])

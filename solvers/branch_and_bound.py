@@ -17,17 +17,20 @@ time make it end sooner with a bound.
 """
 
 import heapq
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
 from solvers._arrays import IntArray
+from solvers._checks import require_count, require_seconds
+from solvers.blocks import merged_groups
 from solvers.evaluation import delay_free_value, stages
-from solvers.flow_network import DEVICE, FREE, SERVER, colocated_groups
+from solvers.flow_network import DEVICE, FREE, SERVER
 from solvers.min_cut import CutNetwork
 from solvers.problem import Problem
-from solvers.solution import Solution
+from solvers.solution import Solution, cancellation
 from solvers.visits import device_only, minimise_over_stages, require_two_machines
 
 NODE_LIMIT = 10_000
@@ -65,12 +68,27 @@ def solve_min_cut(problem: Problem, *, node_limit: int = NODE_LIMIT, time_limit_
     fewer layers on the server within one cut and to fewer messages between cuts.
     """
     require_two_machines(problem, "min-cut")
+    require_count("node_limit", node_limit, least=0)
+    require_seconds("time_limit_s", time_limit_s)
     search = _Search(problem, node_limit, time_limit_s)
     if problem.max_server_visits is None and not bool(np.any(problem.delay)):
         placement = search.network.solve(search.network.own_pins, keep=False)
-        return Solution.of(problem, placement, "min-cut")
+        return _rounded(problem, Solution.of(problem, placement, "min-cut"))
     relaxed = search.network.solve(search.network.own_pins)
-    return minimise_over_stages(problem, relaxed, search.at_most, "min-cut")
+    return _rounded(problem, minimise_over_stages(problem, relaxed, search.at_most, "min-cut"))
+
+
+def _rounded(problem: Problem, solution: Solution) -> Solution:
+    """Lower the bound by what flows lose in float64 where a price or a cost dwarfs the value.
+
+    No placement costs less than its layers' least costs together, whatever was lost.
+    """
+    dearest = problem.per_tensor.max() + problem.tensor_size_bytes.max(initial=0.0) * problem.per_byte.max()
+    lost = max(cancellation(problem.compute, solution.value), cancellation(dearest, solution.value))
+    if lost == 0.0:
+        return solution
+    least = float(problem.compute.min(axis=1).sum())
+    return replace(solution, bound=min(solution.bound, max(solution.value - lost, least)))
 
 
 class _Search:
@@ -80,7 +98,7 @@ class _Search:
 
     def __init__(self, problem: Problem, node_limit: int, time_limit_s: float | None) -> None:
         self._deadline_s = np.inf if time_limit_s is None else monotonic() + time_limit_s
-        self._groups = colocated_groups(problem)
+        self._groups = merged_groups(problem.n_layers, problem.colocated)
         self.network = CutNetwork(problem)
         self._problem = problem
         self._node_limit = node_limit

@@ -14,8 +14,6 @@ Operators", NeurIPS 2020, give the dynamic program over ideals; enumeration by d
 tensor at both ends, several kinds and the bounds are described in docs/contiguous-throughput.md.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
@@ -23,8 +21,9 @@ from solvers.contiguous_groups import FORBIDDEN, Groups, grouped
 from solvers.contiguous_problem import PipelineProblem, pipeline_loads, pipeline_order
 from solvers.contiguous_sweep import Machines, Parts, best_parts
 from solvers.down_sets import chain_of, down_sets
-from solvers.errors import InfeasibleError, MethodError
-from solvers.solution import PROOF_TOLERANCE
+from solvers.errors import InfeasibleError, MethodError, ProblemError
+from solvers.milp_model import Clock
+from solvers.solution import PROOF_TOLERANCE, PipelineSolution
 
 DOWN_SET_LIMIT = 100_000
 """Down-sets that are made at most, unless `maximise_throughput` is told otherwise."""
@@ -34,28 +33,6 @@ TIME_LIMIT_S = 60.0
 
 STATE_LIMIT = 1 << 24
 """Down-sets times combinations of used machines that are kept at most: 16 bytes each."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PipelineSolution:
-    """A contiguous placement, its largest load, and how it was found."""
-
-    placement: IntArray  # (n_layers,) machines, numbered kind by kind
-    value: float  # the largest load, from `pipeline_loads`
-    bound: float  # no contiguous placement has a smaller one
-    method: str  # "down-sets" or "milp"
-    pipeline: tuple[int, ...]  # the machines that hold layers, in the order in which an inference passes them
-    n_down_sets: int  # 0 if the problem has no layers
-    n_pairs: int  # pairs of a down-set and one above it that were looked at
-
-    @property
-    def optimal(self) -> bool:
-        """Whether the value is proven: the bound reaches it within 1e-12 relative."""
-        return self.value - self.bound <= PROOF_TOLERANCE * self.value
-
-    def __repr__(self) -> str:
-        proof = "optimal" if self.optimal else f"within {self.value - self.bound:.3g} of the optimum"
-        return f"PipelineSolution({self.value:.6g}, {proof}, {len(self.pipeline)} machines, {self.method})"
 
 
 def maximise_throughput(
@@ -82,6 +59,8 @@ def maximise_throughput(
 
     Raises
     ------
+    ProblemError
+        `down_set_limit` is no whole number of 1 or more, or `time_limit_s` no number of seconds > 0.
     InfeasibleError
         No contiguous placement obeys the memory limits and the forbidden machines.
     MethodError
@@ -105,8 +84,10 @@ def maximise_throughput(
     """
     if method not in ("auto", "down-sets", "milp"):
         raise MethodError(f"there is no method {method!r}; choose from auto, down-sets, milp")
-    if down_set_limit < 1:
-        raise MethodError(f"down_set_limit is {down_set_limit}; give a whole number of 1 or more")
+    whole = isinstance(down_set_limit, int | np.integer) and not isinstance(down_set_limit, bool)
+    if not (whole and down_set_limit >= 1):
+        raise ProblemError(f"down_set_limit is {down_set_limit!r}; give a whole number of 1 or more")
+    Clock(time_limit_s)  # refuses what is no time, whichever method answers
     if problem.n_layers == 0:
         return _solution(problem, np.zeros(0, dtype=np.int64), 0.0, 0, 0)
     groups = grouped(problem)
@@ -205,9 +186,10 @@ def _check_each_group_fits(problem: PipelineProblem, groups: Groups) -> None:
     beside = f" and the {len(members) - 1} that must sit with it" if len(members) > 1 else ""
     if not bool(np.any(allowed[group])):
         raise InfeasibleError(f"no machine allows {heaviest}{beside}; lift a restriction")
+    take, them = ("take", "them") if beside else ("takes", "it")
     raise InfeasibleError(
-        f"{heaviest}{beside} take {problem.memory_bytes[members].sum():.6g} bytes, "
-        "more than any machine holds that allows them; raise a memory limit"
+        f"{heaviest}{beside} {take} {problem.memory_bytes[members].sum():.6g} bytes, "
+        f"more than any machine holds that allows {them}; raise a memory limit"
     )
 
 

@@ -12,12 +12,12 @@ Times become whole multiples of a power of two that is at most 2^-60 of their su
 and can be undone, so that adding a group and taking it back leaves no trace; each time is off by half a multiple.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray
+from solvers.blocks import blocks_of
 from solvers.contiguous_problem import MEMORY_TOLERANCE, PipelineProblem
 from solvers.layer_graph import LayerGraph
 
@@ -25,6 +25,7 @@ FORBIDDEN = 1 << 61
 """Stands for an infinite time: more than any sum of finite ones."""
 
 _TOTAL_BITS = 60
+_SMALLEST_EXPONENT = -1074
 
 
 class Groups(NamedTuple):
@@ -57,13 +58,13 @@ def grouped(problem: PipelineProblem) -> Groups:
 
     Complexity O(n_layers + n_consumers log n_consumers), and cubic in the groups on circles, with 64 of them at a time.
     """
-    group_of_layer = _numbered(_colocated(problem))
+    group_of_layer = blocks_of(problem.n_layers, problem.colocated)
     group_of_layer = _without_circles(problem, group_of_layer)
     n_kinds = problem.n_kinds
     quantum = _quantum(problem)
     limits = problem.memory_limit_bytes
     bytes_matter = bool(np.any(problem.memory_bytes.sum() > limits[problem.machine_counts > 0]))
-    byte_quantum = _byte_quantum(problem.memory_bytes)
+    byte_quantum = _power_of_two(float(problem.memory_bytes.sum()))
     layer_bytes = _on_grid(problem.memory_bytes, byte_quantum) if bytes_matter else np.zeros(problem.n_layers, np.int64)
 
     n_groups = int(group_of_layer.max(initial=-1)) + 1
@@ -110,26 +111,6 @@ def grouped(problem: PipelineProblem) -> Groups:
     )
 
 
-def _colocated(problem: PipelineProblem) -> list[int]:
-    """Return, for each layer, the one that stands for those colocated with it."""
-    root = list(range(problem.n_layers))
-
-    def find(layer: int) -> int:
-        while root[layer] != layer:
-            root[layer] = root[root[layer]]
-            layer = root[layer]
-        return layer
-
-    for group in problem.colocated:
-        for layer in group[1:]:
-            root[find(layer)] = find(group[0])
-    return [find(layer) for layer in range(problem.n_layers)]
-
-
-def _numbered(labels: Sequence[int]) -> IntArray:
-    return np.unique(np.asarray(labels, dtype=np.int64), return_inverse=True)[1].astype(np.int64)
-
-
 def _edges(problem: PipelineProblem, group_of_layer: IntArray) -> tuple[IntArray, IntArray]:
     """Return the edges between different groups that may not lead back, each once."""
     tails, heads = (group_of_layer[layers] for layers in problem.ordered_edges())
@@ -158,7 +139,7 @@ def _without_circles(problem: PipelineProblem, group_of_layer: IntArray) -> IntA
     root = list(range(n_groups))
     for group in left:
         root[group] = min(other for other in left if reach[group] >> other & 1 and reach[other] >> group & 1)
-    return _numbered([root[group] for group in group_of_layer.tolist()])
+    return np.unique(np.array(root)[group_of_layer], return_inverse=True)[1].ravel().astype(np.int64)
 
 
 def _without_loose_ends(
@@ -247,13 +228,10 @@ def _quantum(problem: PipelineProblem) -> float:
     return _power_of_two(float(total))
 
 
-def _byte_quantum(memory_bytes: FloatArray) -> float:
-    return min(1.0, _power_of_two(float(memory_bytes.sum())))
-
-
 def _power_of_two(total: float) -> float:
-    """Return a power of two of which `total` holds at most 2^60."""
-    return float(np.ldexp(1.0, int(np.frexp(total)[1]) - _TOTAL_BITS)) if total > 0 else 1.0
+    """Return a power of two of which `total` holds at most 2^60; not below the smallest that float64 has."""
+    exponent = max(int(np.frexp(total)[1]) - _TOTAL_BITS, _SMALLEST_EXPONENT)
+    return float(np.ldexp(1.0, exponent)) if total > 0 else 1.0
 
 
 def _on_grid(values: FloatArray, quantum: float) -> IntArray:

@@ -76,7 +76,8 @@ class PipelineProblem:
     graph: LayerGraph = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kind_names", tuple(self.kind_names))
+        for name in ("layer_names", "kind_names"):
+            object.__setattr__(self, name, _listed(name, getattr(self, name)))
         self._check_machines()
         for name in ("compute", "receive", "send", "memory_bytes", "memory_limit_bytes"):
             object.__setattr__(self, name, _floats(name, getattr(self, name)))
@@ -98,7 +99,7 @@ class PipelineProblem:
         )
         for name in ("tensor_producer", "consumer_offsets", "consumer_layers", "colocated", "layer_names", "graph"):
             object.__setattr__(self, name, getattr(checked, name))
-        flags = np.asarray(self.contiguous)
+        flags = _array("contiguous", self.contiguous)
         if flags.dtype != np.bool_ or flags.shape != (self.n_layers,):
             raise ProblemError(
                 f"contiguous has shape {flags.shape} and type {flags.dtype}; give ({self.n_layers},) booleans"
@@ -133,25 +134,29 @@ class PipelineProblem:
         """
         costs = _floats("compute", compute)
         n_layers, n_kinds = costs.shape if costs.ndim == 2 else (0, 0)
-        rows = list(tensors)
+        rows = [_tensor_row(number, row) for number, row in enumerate(_listed("tensors", tensors))]
         offsets = np.cumsum([0] + [len(row[2]) for row in rows], dtype=np.int64)
-        paying = np.ones(n_kinds) if pays_transfers is None else np.asarray(pays_transfers, dtype=np.float64)
+        paying = np.ones(n_kinds) if pays_transfers is None else _array("pays_transfers", pays_transfers)
+        if paying.shape != (n_kinds,) or paying.dtype.kind not in "biuf" or not bool(np.isin(paying, (0, 1)).all()):
+            raise ProblemError(f"pays_transfers is {pays_transfers!r}; give one boolean for each of {n_kinds} kinds")
         times = _floats("tensors", [row[1] for row in rows])
+        if times.ndim != 1:
+            raise ProblemError(f"the list of tensor times has shape {times.shape}; give one number for each tensor")
         prices = np.where(paying[None, :] > 0, times[:, None], 0.0)
         return cls(
             compute=costs,
-            tensor_producer=np.asarray([row[0] for row in rows]),
+            tensor_producer=_array("the list of producers", [row[0] for row in rows]),
             consumer_offsets=offsets,
-            consumer_layers=np.asarray([layer for row in rows for layer in row[2]]),
+            consumer_layers=_array("the list of consumers", [layer for row in rows for layer in row[2]]),
             receive=prices,
             send=prices,
-            machine_counts=np.asarray(machine_counts),
+            machine_counts=_array("machine_counts", machine_counts),
             memory_bytes=np.zeros(n_layers) if memory_bytes is None else memory_bytes,
             memory_limit_bytes=np.full(n_kinds, np.inf) if memory_limit_bytes is None else memory_limit_bytes,
-            contiguous=np.ones(n_layers, dtype=np.bool_) if contiguous is None else np.asarray(contiguous),
-            colocated=tuple(tuple(group) for group in colocated),
-            layer_names=tuple(layer_names),
-            kind_names=tuple(kind_names),
+            contiguous=np.ones(n_layers, dtype=np.bool_) if contiguous is None else contiguous,
+            colocated=tuple(_listed("a group of colocated", group) for group in _listed("colocated", colocated)),
+            layer_names=_listed("layer_names", layer_names),
+            kind_names=_listed("kind_names", kind_names),
         )
 
     @property
@@ -201,7 +206,7 @@ class PipelineProblem:
         return tails[kept], self.consumer_layers[kept]
 
     def _check_machines(self) -> None:
-        counts = np.asarray(self.machine_counts)
+        counts = _array("machine_counts", self.machine_counts)
         if counts.ndim != 1 or (counts.size and counts.dtype.kind not in "iu"):
             raise ProblemError(f"machine_counts is {counts.tolist()!r}; give one whole number for each kind of machine")
         if bool(np.any(counts < 0)):
@@ -359,3 +364,26 @@ def _floats(name: str, values: Any) -> FloatArray:
         return frozen_copy(values, np.float64)
     except (TypeError, ValueError) as error:
         raise ProblemError(f"{name} is not an array of numbers: {error}") from None
+
+
+def _array(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise ProblemError(f"{name} is not an array: {error}") from None
+
+
+def _listed(name: str, values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, str):  # which would fall apart into letters
+        try:
+            return tuple(values)
+        except TypeError:
+            pass
+    raise ProblemError(f"{name} is {values!r}; give a list")
+
+
+def _tensor_row(number: int, row: Any) -> tuple[Any, ...]:
+    parts = _listed(f"tensor {number}", row)
+    if len(parts) != 3:
+        raise ProblemError(f"tensor {number} is {row!r}; give (producer, time, consumers)")
+    return parts[0], parts[1], _listed(f"the list of consumers of tensor {number}", parts[2])

@@ -177,7 +177,10 @@ def alternating_delay(delay: FloatArray, n_messages: int) -> float:
 
 def checked_placement(problem: Problem, placement: Any) -> IntArray:
     """Return `placement` as int64 after checking its shape and its machines."""
-    machines = np.asarray(placement)
+    try:
+        machines = np.asarray(placement)
+    except ValueError as error:
+        raise ProblemError(f"the placement is not an array of machines: {error}") from None
     if machines.shape != (problem.n_layers,):
         raise ProblemError(f"the placement has shape {machines.shape}; give ({problem.n_layers},), one per layer")
     if machines.size and machines.dtype.kind not in "iub":

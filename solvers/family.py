@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
+from solvers._checks import real
 from solvers._jit import choose
 from solvers.errors import MethodError, ProblemError
 from solvers.evaluation import checked_placement, count_messages, delay_cost, evaluate
@@ -82,8 +83,9 @@ class Family:
         -----
         O(n_layers). `unchecked_at` leaves the checks out.
         """
-        self.check_range(float(theta), float(theta))
-        return self.unchecked_at(float(theta))
+        theta = real("theta", theta)
+        self.check_range(theta, theta)
+        return self.unchecked_at(theta)
 
     def unchecked_at(self, theta: float) -> Problem:
         """Return the problem at a `theta` within a range that passed `check_range`; O(1) if no layer's cost moves."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers._arrays import IntArray
 from solvers._jit import Backend
+from solvers.blocks import first_of_block
 from solvers.problem import Problem
 
 FREE, DEVICE, SERVER = -1, 0, 1
@@ -57,7 +57,7 @@ class FlowNetwork:
             backend.view(problem.consumer_layers),
             backend.view(problem.graph.order),
             backend.load(np.array([*prices, float(one_way)]), np.float64),
-            backend.load(representatives(problem) if problem.colocated else np.empty(0, dtype=np.int64)),
+            backend.load(first_of_block(n_layers, problem.colocated) if problem.colocated else []),
             backend.full(n_layers + 1 + 4 * n_tensors + n_layers, 0, np.int32),
             backend.full(2 * n_tensors, 0.0, np.float64),
             node_of,
@@ -72,25 +72,6 @@ class FlowNetwork:
         capacity = backend.room(2 * n_pairs, np.float64)
         backend.run(_index_pairs, n_pairs, ends, capacities, first, head, opposite, capacity)
         return cls(n_nodes, first, head, opposite, capacity, excess[:n_nodes], node_of)
-
-
-def representatives(problem: Problem) -> IntArray:
-    """Return for each layer the first layer of its colocated group, itself if it has none; (n_layers,) int64."""
-    first = np.arange(problem.n_layers, dtype=np.int64)
-    for group in colocated_groups(problem):
-        first[group] = group[0]
-    return first
-
-
-def colocated_groups(problem: Problem) -> list[IntArray]:
-    """Return the colocated groups, those that share a layer as one, each sorted."""
-    joined: list[set[int]] = []
-    for group in problem.colocated:
-        members = set(group)
-        apart = [other for other in joined if not other & members]
-        members.update(*(other for other in joined if other & members))
-        joined = [*apart, members]
-    return [np.array(sorted(members), dtype=np.int64) for members in joined if len(members) > 1]
 
 
 def _list_pairs(

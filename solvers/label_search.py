@@ -10,6 +10,7 @@ from solvers.errors import MethodError
 from solvers.labels import LABEL_LIMIT, ROUNDING, Cut, LabelModel
 from solvers.objectives import require_same_graph
 from solvers.problem import Problem
+from solvers.solution import PROOF_TOLERANCE
 
 MOST_LINES = 100
 """Passes for one multiplier; a few are enough unless costs are contrived."""
@@ -17,6 +18,9 @@ MOST_LINES = 100
 MOST_STEPS = 60
 """Passes for several multipliers: a better bound saves labels, it does not make the answer more exact."""
 
+
+PASS_ROUNDING = 1e-15
+"""What a plain pass may lose, relative to the sum of all absolute costs that it weighs."""
 
 FIRST_STEPS = 256
 """The first target lies this part of the gap above the bound; every next step is twice as long."""
@@ -97,16 +101,15 @@ def cheapest_within(
         _climb(known, totals, least)
     best, value = known.placement, known.value
     slack = 2 * ROUNDING * float(model.scales[0])
-    if known.bound >= value - slack or known.bound >= cutoff:
+    if known.bound >= value - max(slack, PROOF_TOLERANCE * abs(value)) or known.bound >= cutoff:
         return Within(best, value if best is not None else known.bound, True, least)
     limit_cuts = [Cut((0.0, *(float(k == m) for m in range(n_limits))), float(tops[k])) for k in range(n_limits)]
     mixtures = {(1.0, *[0.0] * n_limits), known.weights}
 
     def attempt(target: float, strictly: bool) -> float | None:
         cuts = list(limit_cuts)
-        for weights in mixtures:
-            rounding = 2 * ROUNDING * float(np.dot(weights, model.scales)) if strictly else 0.0
-            cuts.append(Cut(weights, target + float(np.dot(weights[1:], tops)) - rounding))
+        below = target - slack if strictly else target
+        cuts += [Cut(weights, below + float(np.dot(weights[1:], tops))) for weights in mixtures]
         labels = model.labels(cuts, label_limit=label_limit)
         for k in range(len(labels.totals)):
             placement = labels.placement(k)
@@ -191,7 +194,9 @@ class _Known:
         if bool(np.all(totals[1:] <= self.tops)) and totals[0] < min(self.value, self.cutoff):
             self.placement, self.value = placement, float(totals[0])
         if weights[0] == 1.0:
-            bound = float(totals[0] + np.dot(weights[1:], totals[1:] - self.tops))
+            # The pass itself adds up costs times weights, and may miss a placement by their rounding.
+            rounding = PASS_ROUNDING * float(np.dot(weights, self.model.scales))
+            bound = float(totals[0] + np.dot(weights[1:], totals[1:] - self.tops)) - rounding
             if bound > self.bound:
                 self.bound, self.weights = bound, weights
         return totals
@@ -200,7 +205,8 @@ class _Known:
 def _follow_lines(known: _Known, outside: FloatArray, inside: FloatArray) -> None:
     """Find the best single multiplier: the slope of the lower hull where it crosses the limit."""
     for _ in range(MOST_LINES):
-        slope = (inside[0] - outside[0]) / (outside[1] - inside[1])
+        with np.errstate(all="ignore"):
+            slope = (inside[0] - outside[0]) / (outside[1] - inside[1])
         if not 0.0 <= slope < np.inf:
             return
         totals = _found(known.add((1.0, float(slope))))
@@ -219,7 +225,7 @@ def _climb(known: _Known, totals: FloatArray, least: FloatArray) -> None:
 
     n_limits = len(known.tops)
     unit = max(float(known.model.scales[0]), 1e-300)
-    units = np.maximum(np.abs(known.tops), 1e-300)
+    units = np.maximum(np.abs(known.tops), np.maximum(1e-9 * known.model.scales[1:], 1e-300))
     # Where a placement keeps to a limit with room to spare, no multiplier is worth more than all costs over that room.
     highest = 10.0 / np.maximum((known.tops - least) / units, 1e-4)
     box = [(0.0, float(high)) for high in highest] + [(None, None)]

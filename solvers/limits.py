@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, frozen_copy, read_only
+from solvers._checks import real, require_count
 from solvers.analysis import Analysis, analyse
 from solvers.branch_aware import solve_branch_aware
 from solvers.errors import InfeasibleError, MethodError, ProblemError
@@ -78,8 +79,8 @@ def within_deadline(
     >>> [within_deadline(energy, latency, deadline_s).value for deadline_s in (16, 8, 2)]
     [3.0, 6.0, 8.0]
     """
-    if np.isnan(deadline_s):
-        raise ProblemError("deadline_s is nan; give a number of seconds")
+    deadline_s = real("deadline_s", deadline_s)
+    require_count("label_limit", label_limit, least=0)
     energy, latency = common_pins(energy, latency)
     narrow, narrow_latency = energy.narrowed(), latency.narrowed()
     if energy.n_machines > 2 and narrow is not None and narrow_latency is not None:
@@ -170,6 +171,7 @@ def within_memory(
     >>> [within_memory(problem, [6, 5], [float("inf"), limit]).value for limit in (11, 10, 5)]
     [3.0, 4.0, 5.0]
     """
+    require_count("label_limit", label_limit, least=0)
     sizes, tops = checked_memory(problem, bytes_per_layer, limits)
     narrow = problem.narrowed() if problem.n_machines > 2 else None
     if narrow is not None:

@@ -1,19 +1,20 @@
 """Any number of machines by mixed-integer linear programming (HiGHS through SciPy): slow, takes everything.
 
 The last resort where graphs neither fold nor cut, and an oracle for the other methods. Values are those of
-`solvers.evaluate` or `pipeline_totals` on the placement found; bounds are HiGHS's, a proof within its tolerances: see
-`solvers.milp_model`.
+`solvers.evaluate` or `pipeline_totals` on the placement found; bounds are HiGHS's, a proof within its tolerances, and a
+gap where these are coarse beside the value: see `solvers.milp_model`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, frozen_copy, read_only
 from solvers.errors import InfeasibleError, MethodError, ProblemError
 from solvers.evaluation import breakdown, evaluate
-from solvers.milp_model import Answer, Clock
+from solvers.milp_model import WORTH_FORBIDDING, Clock, spacing_of
 from solvers.milp_placement import PlacementModel
 from solvers.problem import Problem
 from solvers.solution import Solution
@@ -89,8 +90,9 @@ def solve_milp(problem: Problem, *, time_limit_s: float | None = None) -> Soluti
     Returns
     -------
     Solution
-        Proven unless the time was up, or there are more than two machines and delays: then the value minimises
-        `evaluate`, which charges each tensor sent a delay, and the bound is the optimum without delays.
+        Proven unless the time was up, or costs far larger than the value cancel in it (see docs/milp.md), or there
+        are more than two machines and delays: then the value minimises `evaluate`, which charges each tensor sent a
+        delay, and the bound is the optimum without delays.
 
     Raises
     ------
@@ -148,11 +150,14 @@ def milp_within(problem: Problem, *, limits: Sequence[AdditiveLimit], time_limit
         return all(limit.holds(placement) for limit in limits)
 
     names = ", ".join(limit.name for limit in limits)
-    found, answer = _search(model, model.cost(problem, with_delays=True), obeys, clock, names)
-    if n_machines == 2 or not delays:
-        return _solution(problem, found, answer)
-    _, relaxed = _search(model, model.cost(problem, with_delays=False), obeys, clock, names)
-    return _solution(problem, found, relaxed)
+    found, bound = _search(model, problem, obeys, clock, names)
+    if n_machines > 2 and delays:
+        # What the first search forbade is dear because of delays: it must not bind the second one.
+        free = problem.with_costs(delay=np.zeros_like(problem.delay))
+        model.allow_all()
+        _, bound = _search(model, free, obeys, clock, names)
+    value = evaluate(problem, found)
+    return Solution(read_only(found), value, min(bound, value), "milp")
 
 
 def milp_deadline(
@@ -214,9 +219,8 @@ def milp_deadline(
     def meets(placement: IntArray) -> bool:
         return evaluate(latency, placement) <= deadline_s + LIMIT_TOLERANCE * abs(deadline_s)
 
-    objective = model.cost(energy, with_delays=True)
-    found, answer = _search(model, objective, meets, clock, f"deadline of {deadline_s:.6g}")
-    return _solution(energy, found, answer)
+    found, bound = _search(model, energy, meets, clock, f"deadline of {deadline_s:.6g}")
+    return Solution(read_only(found), evaluate(energy, found), bound, "milp")
 
 
 def milp_pipeline(problem: Problem, *, half_duplex: bool = False, time_limit_s: float | None = None) -> Solution:
@@ -235,7 +239,8 @@ def milp_pipeline(problem: Problem, *, half_duplex: bool = False, time_limit_s: 
     Returns
     -------
     Solution
-        Its value is the largest of `pipeline_totals`, not `evaluate`. Proven unless the time was up.
+        Its value is the largest of `pipeline_totals`, not `evaluate`. Proven unless the time was up, or costs far
+        larger than the value cancel in it.
 
     Raises
     ------
@@ -253,21 +258,42 @@ def milp_pipeline(problem: Problem, *, half_duplex: bool = False, time_limit_s: 
     5.0
     """
     clock = Clock(time_limit_s)
-    model = PlacementModel(problem, count_messages=False)
-    n_machines = problem.n_machines
-    totals = [
-        model.per_block(np.where(np.arange(n_machines) == machine, problem.compute, 0.0))
-        for machine in range(n_machines)
-    ]
-    for i in range(n_machines):
-        for j in range(i + 1, n_machines):
-            there, back = model.transfer(problem, i, j), model.transfer(problem, j, i)
-            totals += [there + back] if half_duplex else [there, back]
-    objective, largest = model.add_largest(totals)
-    answer = model.minimise(objective, largest=largest, time_limit_s=clock.left_s())
-    placement = model.placement(answer)
-    value = float(pipeline_totals(problem, placement, half_duplex=half_duplex).max())
-    return Solution(read_only(placement), value, answer.bound_for(value), "milp")
+    if problem.n_layers == 0:
+        return Solution(read_only(np.zeros(0, dtype=np.int64)), 0.0, 0.0, "milp")
+    found: Solution | None = None
+    while True:
+        model = PlacementModel(problem, count_messages=False)
+        totals = _resource_costs(model, problem, half_duplex)
+        least = max(model.least(total) for total in totals)
+        if found is not None:
+            totals = [model.forbid(total, found.value) for total in totals]
+        objective, largest = model.add_largest(totals)
+        try:
+            answer = model.minimise(objective, largest=largest, time_limit_s=clock.left_s())
+        except MethodError:
+            if found is None:
+                raise
+            return found
+        placement = model.placement(answer)
+        value = float(pipeline_totals(problem, placement, half_duplex=half_duplex).max())
+        if found is not None and not value < found.value:
+            placement, value = found.placement, found.value
+        bound = min(max(value - answer.gap_for(value, value=value), least), value)
+        again = answer.finished and largest > WORTH_FORBIDDING * abs(value)
+        again = again and (found is None or value < found.value)
+        found = Solution(read_only(placement), value, bound, "milp")
+        if not again:
+            return found
+
+
+def _resource_costs(model: PlacementModel, problem: Problem, half_duplex: bool) -> list[FloatArray]:
+    """Return the coefficients, (n_columns,), of each of `pipeline_totals`."""
+    machines = np.arange(problem.n_machines)
+    totals = [model.per_block(np.where(machines == machine, problem.compute, 0.0)) for machine in machines]
+    for i, j in combinations(range(problem.n_machines), 2):
+        there, back = model.transfer(problem, i, j), model.transfer(problem, j, i)
+        totals += [there + back] if half_duplex else [there, back]
+    return totals
 
 
 def pipeline_totals(problem: Problem, placement: IntArray, *, half_duplex: bool = False) -> FloatArray:
@@ -295,29 +321,43 @@ def pipeline_totals(problem: Problem, placement: IntArray, *, half_duplex: bool 
 
 
 def _search(
-    model: PlacementModel, objective: FloatArray, obeys: Callable[[IntArray], bool], clock: Clock, limits: str
-) -> tuple[IntArray, Answer]:
-    """Return the cheapest placement that `obeys` its limits to the last digit, and HiGHS's answer.
+    model: PlacementModel, problem: Problem, obeys: Callable[[IntArray], bool], clock: Clock, limits: str
+) -> tuple[IntArray, float]:
+    """Return the placement of least value that `obeys` its limits to the last digit, and a bound on that value.
 
-    HiGHS lets a row pass its limit by 1e-7 or so; such a placement is excluded and the search goes on.
+    HiGHS lets a row pass its limit by 1e-7 or so; such a placement is excluded and the search goes on. It also goes on,
+    without what costs more than the placement found, where costs much larger than that blur HiGHS's view.
     """
+    objective = model.cost(problem, with_delays=True, above_least=True)
+    found: tuple[IntArray, float] | None = None
+    best = np.inf
     for _ in range(MOST_REJECTED):
         try:
             answer = model.minimise(objective, time_limit_s=clock.left_s())
-        except InfeasibleError:
+        except (InfeasibleError, MethodError) as error:
+            if found is not None:
+                return found
+            if isinstance(error, MethodError):
+                raise
             within = f" within {limits}" if limits else ""
             raise InfeasibleError(
                 f"no placement satisfies the layers' allowed machines and the limit on visits{within}; lift one of them"
             ) from None
         placement = model.placement(answer)
-        if obeys(placement):
-            return placement, answer
-        model.exclude(placement)
+        if not obeys(placement):
+            model.exclude(placement)
+            continue
+        cost = float(objective @ model.columns(placement))
+        if found is not None and not cost < best:
+            placement, cost = found[0], best
+        value = evaluate(problem, placement)
+        gap = min(answer.gap_for(cost, value=value, spacing=spacing_of(objective)), cost)  # no cost is below 0
+        better, found, best = cost < best, (placement, min(value - gap, value)), cost
+        if not (better and answer.finished and answer.largest > WORTH_FORBIDDING * cost):
+            return found
+        objective = model.forbid(objective, cost)
+    if found is not None:
+        return found
     raise MethodError(
         f"milp met {MOST_REJECTED} placements that pass {limits} by less than HiGHS can tell; change it by 1e-6 of it"
     )
-
-
-def _solution(problem: Problem, placement: IntArray, answer: Answer) -> Solution:
-    value = evaluate(problem, placement)
-    return Solution(read_only(placement), value, answer.bound_for(value), "milp")

@@ -14,10 +14,10 @@ import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
 from solvers.blocks import blocks_of
-from solvers.contiguous import PipelineSolution
 from solvers.contiguous_problem import PipelineProblem, pipeline_loads, pipeline_order
 from solvers.errors import InfeasibleError, MethodError
-from solvers.milp_model import Clock, LinearModel
+from solvers.milp_model import WORTH_FORBIDDING, Clock, LinearModel
+from solvers.solution import PipelineSolution
 
 MOST_REJECTED = 200
 """Placements that HiGHS may propose although a machine's memory is passed by less than its tolerance."""
@@ -41,7 +41,7 @@ def milp_contiguous(
     Returns
     -------
     PipelineSolution
-        Proven within HiGHS's tolerances (see `solvers.milp_model`) unless the time was up. No down-sets are counted.
+        Proven within HiGHS's tolerances (see docs/milp.md) unless the time was up. No down-sets are counted.
 
     Raises
     ------
@@ -70,14 +70,14 @@ def milp_contiguous(
     known_value = pipeline_loads(problem, known).value
     if known_value == np.inf:
         known = None
-    model = _PipelineModel(problem)
-    objective, largest = model.add_largest(model.loads, upper=known_value)
+    bound = 0.0
+    model, objective, largest = _model(problem, known_value)
     for _ in range(MOST_REJECTED):
         try:
             answer = model.minimise(objective, largest=largest, time_limit_s=clock.left_s())
         except (InfeasibleError, MethodError) as error:
             if known is not None:
-                return _solution(problem, known, 0.0)
+                return _solution(problem, known, bound)
             if isinstance(error, MethodError):
                 raise
             raise InfeasibleError(
@@ -87,9 +87,15 @@ def milp_contiguous(
         placement = model.placement(answer.columns)
         loads = pipeline_loads(problem, placement)
         if not loads.reason:
-            if known is not None and known_value < loads.value:
-                placement, loads = known, pipeline_loads(problem, known)
-            return _solution(problem, placement, answer.bound_for(loads.value))
+            value, better = loads.value, loads.value < known_value
+            if known is not None and known_value < value:
+                placement, value = known, known_value
+            bound = max(bound, value - answer.gap_for(value, value=value))
+            if not (better and answer.finished and largest > WORTH_FORBIDDING * value):
+                return _solution(problem, placement, bound)
+            known, known_value = placement, value
+            model, objective, largest = _model(problem, known_value)
+            continue
         model.exclude(problem, placement, loads.memory_bytes)
     raise MethodError(
         f"milp met {MOST_REJECTED} placements that pass a memory limit by less than HiGHS can tell; "
@@ -97,12 +103,19 @@ def milp_contiguous(
     )
 
 
+def _model(problem: PipelineProblem, known_value: float) -> tuple["_PipelineModel", FloatArray, float]:
+    """Return the program without what alone loads a machine with more than `known_value`, and what to minimise."""
+    model = _PipelineModel(problem)
+    loads = [model.forbid(load, known_value) for load in model.loads] if known_value < np.inf else model.loads
+    return model, *model.add_largest(loads, upper=known_value)
+
+
 class _PipelineModel(LinearModel):
     """The contiguous placements of a problem, and the load of each position as `loads`, (n_columns,) coefficients."""
 
     def __init__(self, problem: PipelineProblem) -> None:
         super().__init__()
-        self._block = blocks_of(problem.n_layers, list(problem.colocated))
+        self._block = blocks_of(problem.n_layers, problem.colocated)
         self._kinds = np.flatnonzero(problem.machine_counts)
         self._counts = problem.machine_counts
         n_blocks, n_places, n_kinds = int(self._block.max()) + 1, problem.n_machines, len(self._kinds)

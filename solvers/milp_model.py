@@ -18,8 +18,15 @@ from solvers._arrays import FloatArray, IntArray
 from solvers.errors import InfeasibleError, MethodError, ProblemError
 
 PROOF_TOLERANCE = 1e-9
-"""Distance between value and HiGHS's bound, relative to the larger of the value and the largest coefficient, up to
-which a search that HiGHS calls finished counts as a proof."""
+"""Distance between value and HiGHS's bound, relative to the larger of the objective and its largest coefficient, up to
+which a search that HiGHS calls finished counts as a proof: HiGHS sees no smaller differences."""
+
+MOST_BEYOND = 1e6
+"""How many times the value that larger one may be for that proof; beyond, what HiGHS cannot see is left as a gap."""
+
+WORTH_FORBIDDING = 1e3
+"""How many times the objective the largest coefficient may be before the program is solved again without the columns
+that cost more than the placement found."""
 
 FEASIBILITY_TOLERANCE = 1e-6
 """Relative to the same, how far HiGHS's bound may lie above a value: columns and rows hold within 1e-6 and 1e-7."""
@@ -28,6 +35,9 @@ LIMIT_MARGIN = 1.1 * 2.0**-27
 """How far a row that stands for a limit is widened, relative to its largest coefficient; see `add_limit`."""
 
 LARGEST_EXPONENT = 17
+
+SMALLEST_EXPONENT = -1074
+"""Of the smallest number above zero in float64."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,21 +49,34 @@ class Answer:
     finished: bool  # HiGHS calls it optimal; otherwise the time was up
     largest: float  # largest absolute coefficient of the objective
 
-    def bound_for(self, value: float) -> float:
-        """Return the bound that a placement worth `value`, made from the columns, may claim; at most `value`.
+    def gap_for(self, objective: float, *, value: float, spacing: float = 0.0) -> float:
+        """Return by how much at most the objective can fall below that of a placement made from the columns.
 
-        It is `value` itself if the search ended and HiGHS's bound lies within `PROOF_TOLERANCE` below it, or within
-        `FEASIBILITY_TOLERANCE` above: columns that are whole within a tolerance only can cost that much more.
+        Parameters
+        ----------
+        objective : float
+            That of the placement.
+        value : float
+            What the caller will say that it is worth: the objective, but for a constant.
+        spacing : float
+            All coefficients are whole multiples of it.
+
+        Notes
+        -----
+        Zero if the search ended and HiGHS's bound lies within `PROOF_TOLERANCE` below, or within
+        `FEASIBILITY_TOLERANCE` above: columns that are whole within a tolerance only can cost that much more. Where
+        that tolerance is coarse beside `value`, see `MOST_BEYOND`, and hides a whole `spacing`, it is a gap.
         """
-        unit = max(abs(value), self.largest)
-        if self.bound > value + FEASIBILITY_TOLERANCE * unit:
+        unit = max(abs(objective), self.largest)
+        if self.bound > objective + FEASIBILITY_TOLERANCE * unit:
             raise MethodError(
-                f"HiGHS claims that nothing costs less than {self.bound!r}, yet its own answer costs {value!r}; "
+                f"HiGHS claims that nothing costs less than {self.bound!r}, yet its own answer costs {objective!r}; "
                 "the costs differ by too many orders of magnitude for it"
             )
-        if self.finished and self.bound >= value - PROOF_TOLERANCE * unit:
-            return value
-        return min(self.bound, value)
+        gap, unseen = max(objective - self.bound, 0.0), PROOF_TOLERANCE * unit
+        if unit > MOST_BEYOND * abs(value) and unseen >= spacing:
+            return max(gap, unseen)
+        return 0.0 if self.finished and gap <= unseen else gap
 
 
 class Clock:
@@ -62,7 +85,8 @@ class Clock:
     __slots__ = ("_end_s",)
 
     def __init__(self, time_limit_s: float | None) -> None:
-        if time_limit_s is not None and not (isinstance(time_limit_s, int | float) and time_limit_s > 0):
+        legal = isinstance(time_limit_s, int | float | np.integer | np.floating) and not isinstance(time_limit_s, bool)
+        if time_limit_s is not None and not (legal and time_limit_s > 0):
             raise ProblemError(f"time_limit_s is {time_limit_s!r}; give a number of seconds > 0, or None for no limit")
         self._end_s = None if time_limit_s is None else time.monotonic() + time_limit_s
 
@@ -79,6 +103,7 @@ class LinearModel:
         self.n_rows = 0
         self._lower: list[FloatArray] = []
         self._upper: list[FloatArray] = []
+        self._forbidden: list[IntArray] = []
         self._integer: list[FloatArray] = []
         self._rows: list[IntArray] = []
         self._columns: list[IntArray] = []
@@ -108,6 +133,25 @@ class LinearModel:
             parts.append(np.broadcast_to(np.asarray(values, dtype=np.float64), (count,)))
         self.n_rows += count
 
+    def forbid(self, total: FloatArray, most: float) -> FloatArray:
+        """Forbid the columns that alone take ``total . columns`` above `most`; return `total`, (n_columns,), less them.
+
+        That is, whatever the other columns are, which have 0 as lower bound wherever `total` is not zero.
+        """
+        room = most - self.least(total)
+        dear = total > room + PROOF_TOLERANCE * abs(room)
+        self._forbidden.append(np.flatnonzero(dear))
+        return np.where(dear, 0.0, total)
+
+    def allow_all(self) -> None:
+        """Take back what `forbid` forbade."""
+        self._forbidden.clear()
+
+    def least(self, total: FloatArray) -> float:
+        """Return what ``total . columns`` is at least, by the columns' bounds, which are 0 below."""
+        negative = np.flatnonzero(total < 0.0)
+        return float(total[negative] @ np.concatenate(self._upper)[negative]) if len(negative) else 0.0
+
     def add_limit(self, coefficients: FloatArray, upper: float) -> None:
         """Add the row ``coefficients . columns <= upper`` with (n_columns,) coefficients, scaled and with a margin.
 
@@ -115,9 +159,11 @@ class LinearModel:
         largest coefficient, far more than that, and who adds it rejects the points in between.
         """
         used = np.flatnonzero(coefficients)
-        scale = scale_of(coefficients)
+        exponent = exponent_of(coefficients)
         margin = LIMIT_MARGIN * float(np.abs(coefficients).max(initial=0.0))
-        self.add_rows(np.zeros(len(used)), used, coefficients[used] * scale, upper=(upper + margin) * scale, count=1)
+        with np.errstate(over="ignore"):  # a limit beyond float64 is none
+            top = np.ldexp(upper + margin, exponent)
+        self.add_rows(np.zeros(len(used)), used, np.ldexp(coefficients[used], exponent), upper=top, count=1)
 
     def add_largest(self, totals: list[FloatArray], *, upper: float = math.inf) -> tuple[FloatArray, float]:
         """Add a column that no total, (n_columns,) coefficients, may pass, and what makes it the objective.
@@ -126,15 +172,17 @@ class LinearModel:
         column need not pass.
         """
         largest = max(float(np.abs(total).max(initial=0.0)) for total in totals)
-        scale = scale_of(np.array([largest]))
+        exponent = min(exponent_of(np.array([largest])), -SMALLEST_EXPONENT)
         upper += PROOF_TOLERANCE * max(abs(upper), largest) if upper < math.inf else 0.0
-        (column,) = self.add_columns(1, lower=-np.inf, upper=upper * scale)
+        with np.errstate(over="ignore"):
+            top = np.ldexp(upper, exponent)
+        (column,) = self.add_columns(1, lower=-np.inf, upper=top)
         for total in totals:
             used = np.flatnonzero(total)
-            coefficients = np.append(total[used] * scale, -1.0)
+            coefficients = np.append(np.ldexp(total[used], exponent), -1.0)
             self.add_rows(np.zeros(len(used) + 1), np.append(used, column), coefficients, upper=0.0, count=1)
         objective = np.zeros(self.n_columns)
-        objective[column] = 1.0 / scale
+        objective[column] = math.ldexp(1.0, -exponent)
         return objective, largest
 
     def minimise(
@@ -159,7 +207,7 @@ class LinearModel:
         from scipy.sparse import coo_array
 
         minimise: Any = milp
-        scale = scale_of(objective)
+        exponent = exponent_of(objective)
         options: dict[str, Any] = {"mip_rel_gap": 0.0}
         if time_limit_s is not None:
             options["time_limit"] = time_limit_s
@@ -169,10 +217,13 @@ class LinearModel:
             matrix = coo_array((np.concatenate(self._coefficients), entries), shape=(self.n_rows, self.n_columns))
             limits = np.concatenate(self._row_lower), np.concatenate(self._row_upper)
             constraints.append(LinearConstraint(matrix.tocsr(), *limits))
+        upper = np.concatenate(self._upper)
+        for columns in self._forbidden:
+            upper[columns] = 0.0
         result = minimise(
-            objective * scale,
+            np.ldexp(objective, exponent),
             integrality=np.concatenate(self._integer),
-            bounds=Bounds(np.concatenate(self._lower), np.concatenate(self._upper)),
+            bounds=Bounds(np.concatenate(self._lower), upper),
             constraints=constraints,
             options=options,
         )
@@ -185,13 +236,29 @@ class LinearModel:
         bound = result.mip_dual_bound
         return Answer(
             columns=np.asarray(result.x, dtype=np.float64),
-            bound=-math.inf if bound is None or math.isnan(bound) else float(bound) / scale,
+            bound=-math.inf if bound is None or math.isnan(bound) else math.ldexp(float(bound), -exponent),
             finished=result.status == 0,
             largest=float(np.abs(objective).max(initial=0.0)) if largest is None else largest,
         )
 
 
-def scale_of(coefficients: FloatArray) -> float:
-    """Return the power of two that brings the largest coefficient to between 2^16 and 2^17; 1 if all are zero."""
+def exponent_of(coefficients: FloatArray) -> int:
+    """Return which power of two brings the largest coefficient to between 2^16 and 2^17; 0 if all are zero.
+
+    It can be more than float64 holds: apply it by ``ldexp``.
+    """
     largest = float(np.abs(coefficients).max(initial=0.0))
-    return 1.0 if largest == 0.0 else math.ldexp(1.0, LARGEST_EXPONENT - math.frexp(largest)[1])
+    return 0 if largest == 0.0 else LARGEST_EXPONENT - math.frexp(largest)[1]
+
+
+def spacing_of(coefficients: FloatArray) -> float:
+    """Return the largest power of two of which all coefficients are whole multiples; inf if all are zero.
+
+    Examples
+    --------
+    >>> spacing_of(np.array([3.0, 0.0, -0.75])), spacing_of(np.array([6.0, 1e3])), spacing_of(np.array([0.1])) < 1e-16
+    (0.25, 2.0, True)
+    """
+    mantissa, exponent = np.frexp(coefficients[coefficients != 0.0])
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    return float(np.ldexp((whole & -whole).astype(np.float64), exponent - 53).min(initial=np.inf))

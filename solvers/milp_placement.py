@@ -20,6 +20,7 @@ import numpy as np
 from solvers._arrays import FloatArray, IntArray
 from solvers.blocks import blocks_of
 from solvers.errors import InfeasibleError
+from solvers.evaluation import count_messages
 from solvers.milp_model import Answer, LinearModel
 from solvers.problem import Problem
 
@@ -54,6 +55,7 @@ class PlacementModel(LinearModel):
             raise InfeasibleError(
                 f"no machine is allowed for {problem.layer(layer)} and what it is colocated with; lift a restriction"
             )
+        self._allowed = allowed
         self.add_columns(self.n_blocks * n_machines, upper=allowed.ravel().astype(np.float64), integer=True)
         blocks = np.repeat(np.arange(self.n_blocks), n_machines)
         self.add_rows(blocks, np.arange(len(blocks)), 1.0, lower=1.0, upper=1.0, count=self.n_blocks)
@@ -76,6 +78,21 @@ class PlacementModel(LinearModel):
         np.add.at(coefficients, columns, np.where(np.isfinite(costs), costs, 0.0))
         return coefficients
 
+    def columns(self, placement: IntArray) -> FloatArray:
+        """Return the columns, (n_columns,), that stand for a placement; those that count d are left at 0."""
+        columns = np.zeros(self.n_columns)
+        columns[self._block * self._problem.n_machines + placement] = 1.0
+        machine = np.zeros(self.n_blocks, dtype=np.int64)
+        machine[self._block] = placement
+        sender = placement[self._problem.tensor_producer[self._tensors]][self._read]
+        receiver = machine[self._readers]
+        apart = sender != receiver
+        columns[self._sent[self._read[apart], sender[apart], receiver[apart]]] = 1.0
+        if len(self._messages):
+            n_messages = count_messages(self._problem, placement)
+            columns[self._messages] = (n_messages + 1) // 2, n_messages // 2
+        return columns
+
     def transfer(self, problem: Problem, sender: int, receiver: int, *, with_delay: bool = False) -> FloatArray:
         """Return coefficients, (n_columns,), that add up what is sent from one machine to another."""
         prices = problem.transfer_costs(sender, receiver)[self._tensors]
@@ -85,13 +102,14 @@ class PlacementModel(LinearModel):
         )
         return coefficients
 
-    def cost(self, problem: Problem, *, with_delays: bool) -> FloatArray:
+    def cost(self, problem: Problem, *, with_delays: bool, above_least: bool = False) -> FloatArray:
         """Return coefficients, (n_columns,), of compute, transfers and, if wanted, delays.
 
         With two machines the delays are those of the messages, if the model counts them; with more, each tensor sent
-        pays its own.
+        pays its own. `above_least` takes off what each block costs at least, which makes all of them >= 0: what is
+        paid anyway, however large, then does not blur the differences that are left.
         """
-        coefficients = self.per_block(problem.compute)
+        coefficients = self._compute_above_least(problem) if above_least else self.per_block(problem.compute)
         n_machines = problem.n_machines
         own_delays = with_delays and n_machines > 2
         for sender in range(n_machines):
@@ -100,6 +118,16 @@ class PlacementModel(LinearModel):
                     coefficients += self.transfer(problem, sender, receiver, with_delay=own_delays)
         if with_delays and len(self._messages):
             coefficients[self._messages] = problem.delay[0, 1], problem.delay[1, 0]
+        return coefficients
+
+    def _compute_above_least(self, problem: Problem) -> FloatArray:
+        # First layer by layer: sums over a block then lose no digits to what all of its machines have in common.
+        allowed = self._allowed[self._block]
+        least = np.where(allowed, problem.compute, np.inf).min(axis=1, keepdims=True)
+        coefficients = self.per_block(np.where(allowed, problem.compute - least, np.inf))
+        own = coefficients[: self._allowed.size].reshape(self._allowed.shape)
+        own -= np.where(self._allowed, own, np.inf).min(axis=1, keepdims=True)
+        own[~self._allowed] = 0.0
         return coefficients
 
     def exclude(self, placement: IntArray) -> None:
@@ -120,6 +148,7 @@ class PlacementModel(LinearModel):
         producer = self._block[problem.tensor_producer[self._tensors]] * n_machines
 
         place = place.ravel()
+        self._read, self._readers = place, pairs[:, 1]
         for machine in range(n_machines):
             others = [sender for sender in range(n_machines) if sender != machine]
             consumer = pairs[:, 1] * n_machines + machine

@@ -4,8 +4,9 @@ import numpy as np
 
 from solvers._arrays import IntArray
 from solvers._jit import PLAIN_LIMIT, choose
+from solvers.blocks import merged_groups
 from solvers.errors import InfeasibleError
-from solvers.flow_network import DEVICE, FREE, SERVER, FlowNetwork, colocated_groups
+from solvers.flow_network import DEVICE, FREE, SERVER, FlowNetwork
 from solvers.max_flow import ALL_STAGES, minimum_cut
 from solvers.problem import Problem
 
@@ -42,7 +43,7 @@ class CutNetwork:
         self._one_way = one_way
         self._stages = stages
         self._networks: dict[bool, FlowNetwork] = {}
-        for group in colocated_groups(problem):
+        for group in merged_groups(problem.n_layers, problem.colocated):
             pinned = self.own_pins[group]
             if bool(np.any(pinned == DEVICE)) and bool(np.any(pinned == SERVER)):
                 names = ", ".join(problem.layer(int(layer)) for layer in group)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
+from solvers._checks import real, require_count
 from solvers.envelope import Lines, lower_envelope
-from solvers.errors import MethodError, ProblemError
+from solvers.errors import MethodError
 from solvers.family import Family
 from solvers.problem import Problem
 from solvers.solution import Solution
@@ -167,7 +168,7 @@ def breakpoints(
     >>> found, found.thetas.tolist(), found.n_solves
     (Breakpoints(3 segments from 0 to 10, optimal), [1.5, 2.0], 5)
     """
-    low, high = float(low), float(high)
+    low, high = real("low", low), real("high", high)
     family.check_range(low, high)
     require_count("max_segments", max_segments)
     search = _Search(family, solver, max_segments)
@@ -298,9 +299,3 @@ class _Search:
                 f"breakpoints met more than max_segments={self.max_segments} optima; narrow the range or raise it"
             )
         return found
-
-
-def require_count(name: str, value: int, *, least: int = 1) -> None:
-    """Raise ProblemError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ProblemError(f"{name} is {value!r}; give a whole number >= {least}")

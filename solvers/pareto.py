@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
+from solvers._checks import real
 from solvers.analysis import Analysis, analyse
 from solvers.errors import InfeasibleError, MethodError, ProblemError
 from solvers.evaluation import delay_cost, delay_free_value, evaluate, stages
@@ -99,7 +100,7 @@ def pareto_front(
     >>> pareto_front(seconds, joules).points
     (Point(2, 7), Point(5, 3))
     """
-    if epsilon is not None and not (epsilon > 0 and np.isfinite(epsilon)):
+    if epsilon is not None and not 0 < real("epsilon", epsilon) < np.inf:
         raise ProblemError(f"epsilon is {epsilon!r}; give a finite number > 0, or None for the exact front alone")
     first, second = common_pins(first, second)
     narrow, narrow_second = first.narrowed(), second.narrowed()

@@ -4,14 +4,17 @@ Once the pipeline is full, an inference leaves it as often as its busiest resour
 minimised: by labels of the four totals, pruned by a bound that mixes them.
 """
 
+from typing import Any
+
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
 from solvers.analysis import Analysis, analyse
-from solvers.errors import InfeasibleError, MethodError
-from solvers.evaluation import delay_free_value
+from solvers.errors import InfeasibleError, MethodError, ProblemError
+from solvers.evaluation import checked_placement, delay_free_value
 from solvers.label_search import rising_targets
 from solvers.labels import ROUNDING, Cut, LabelModel
+from solvers.milp_model import Clock
 from solvers.problem import Problem
 from solvers.solution import Solution
 
@@ -42,8 +45,8 @@ def pipeline_throughput(
     Parameters
     ----------
     problem : Problem
-        Costs in seconds, of any sign. Delays and the limit on visits play no part: they hold up each inference, not
-        the rate at which inferences follow each other.
+        On any number of machines, with costs in seconds, of any sign. Delays and the limit on visits play no part:
+        they hold up each inference, not the rate at which inferences follow each other.
     half_duplex : bool
         Whether both directions share one link, so that their totals add up.
     label_limit : int
@@ -56,15 +59,20 @@ def pipeline_throughput(
     Returns
     -------
     Solution
-        Its value is the largest of `resource_totals`, not `evaluate`. Proven where `method` is "labels"; where it is
-        "milp" or "lagrangian" the bound may lie below the value.
+        Its value is the largest of `resource_totals`, not `evaluate`. Proven where `method` is "labels", which takes
+        two machines. It is "milp" with more machines that layers may use, and where labels pass their limit: proven
+        if HiGHS finished in time, else the bound may lie below the value. "lagrangian" says the same of a placement
+        that was known before HiGHS.
 
     Raises
     ------
+    ProblemError
+        `label_limit` is no whole number, or `time_limit_s` no number of seconds > 0.
     InfeasibleError
         No placement.
     MethodError
-        More than two machines, or too many labels, and `milp` found no placement in time.
+        HiGHS, asked because the problem has more than two machines or is too wide for elimination, found no placement
+        in time.
 
     Notes
     -----
@@ -76,6 +84,9 @@ def pipeline_throughput(
     >>> pipeline_throughput(problem)
     Solution(5, optimal, 2 of 3 layers off the device, labels)
     """
+    if not isinstance(label_limit, int | np.integer) or isinstance(label_limit, bool) or label_limit < 0:
+        raise ProblemError(f"label_limit is {label_limit!r}; give a whole number >= 0")
+    Clock(time_limit_s)  # refuses what is no time, whichever method answers
     if problem.n_machines > 2:
         narrow = problem.narrowed()
         if narrow is not None:
@@ -118,7 +129,8 @@ def pipeline_throughput(
 def resources(problem: Problem, *, half_duplex: bool = False) -> tuple[Problem, ...]:
     """Return one problem per resource, whose value without delays is how long an inference keeps it busy.
 
-    Device, server, uplink, downlink; with `half_duplex` one link instead of two; one machine has no link.
+    Device, server, uplink, downlink; with `half_duplex` one link instead of two; one machine has no link. One machine
+    or two.
     """
     allowed = np.isfinite(problem.compute)
     n_machines = problem.n_machines
@@ -142,16 +154,29 @@ def resources(problem: Problem, *, half_duplex: bool = False) -> tuple[Problem, 
     return tuple(found)
 
 
-def resource_totals(problem: Problem, placement: IntArray, *, half_duplex: bool = False) -> FloatArray:
-    """Return how long one inference keeps each of `resources` busy; one machine or two.
+def resource_totals(problem: Problem, placement: Any, *, half_duplex: bool = False) -> FloatArray:
+    """Return how long one inference keeps each of `resources` busy under `placement`, (n_layers,) machines.
+
+    With more than two machines: each machine, then each directed link (0, 1), (0, 2), .., row by row, or each pair
+    of machines once with `half_duplex`. ``inf`` where a layer is not allowed.
+
+    Raises
+    ------
+    ProblemError
+        The placement has the wrong shape or names machines that do not exist.
 
     Examples
     --------
     >>> problem = Problem.build([[4, 4], [2, 2], [3, 3]], [(0, 1.0, [1]), (1, 1.0, [2])], per_byte=[[0, 2], [3, 0]])
-    >>> resource_totals(problem, np.array([0, 1, 0])).tolist()
+    >>> resource_totals(problem, [0, 1, 0]).tolist()
     [7.0, 2.0, 2.0, 3.0]
     """
-    return np.array([delay_free_value(each, placement) for each in resources(problem, half_duplex=half_duplex)])
+    machines = checked_placement(problem, placement)
+    if problem.n_machines > 2:
+        from solvers.milp import pipeline_totals
+
+        return pipeline_totals(problem, machines, half_duplex=half_duplex)
+    return np.array([delay_free_value(each, machines) for each in resources(problem, half_duplex=half_duplex)])
 
 
 def _close(model: LabelModel, climb: "_Climb", label_limit: int) -> bool:

@@ -10,6 +10,9 @@ from solvers._arrays import FloatArray, IntArray, frozen_copy
 from solvers.errors import InfeasibleError, ProblemError
 from solvers.layer_graph import LayerGraph
 
+LARGEST_TOTAL = 5e307
+"""A third of float64's range for each kind of cost: sums of all kinds can then not overflow."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
@@ -71,7 +74,7 @@ class Problem:
         for name in ("tensor_producer", "consumer_offsets", "consumer_layers"):
             object.__setattr__(self, name, _integers(name, getattr(self, name)))
         for name in ("layer_names", "tensor_names"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, _names(name, getattr(self, name)))
         self._check_shapes()
         self._check_compute()
         self._check_links()
@@ -105,10 +108,10 @@ class Problem:
         >>> problem.n_layers, problem.n_machines, problem.n_tensors
         (2, 2, 1)
         """
-        costs = np.asarray(compute, dtype=np.float64)
+        costs = _floats("compute", compute)
         n_machines = costs.shape[1] if costs.ndim == 2 else 0
         none = np.zeros((n_machines, n_machines))
-        rows = list(tensors)
+        rows = _triples(tensors)
         offsets = [0]
         layers: list[int] = []
         for _, _, consumers in rows:
@@ -117,16 +120,16 @@ class Problem:
         return cls(
             compute=costs,
             tensor_producer=_integers("tensor_producer", [row[0] for row in rows]),
-            tensor_size_bytes=np.array([row[1] for row in rows], dtype=np.float64),
+            tensor_size_bytes=_floats("tensor_size_bytes", [row[1] for row in rows]),
             consumer_offsets=np.array(offsets, dtype=np.int64),
             consumer_layers=_integers("consumer_layers", layers),
             per_tensor=none if per_tensor is None else per_tensor,
             per_byte=none if per_byte is None else per_byte,
             delay=none if delay is None else delay,
             max_server_visits=max_server_visits,
-            colocated=tuple(tuple(group) for group in colocated),
-            layer_names=tuple(layer_names),
-            tensor_names=tuple(tensor_names),
+            colocated=_rows("colocated", colocated),
+            layer_names=layer_names,  # type: ignore[arg-type]
+            tensor_names=tensor_names,  # type: ignore[arg-type]
         )
 
     @property
@@ -348,7 +351,6 @@ class Problem:
                 raise InfeasibleError(f"no machine allows all of the colocated {names}; lift a restriction")
 
     def _check_compute_total(self) -> None:
-        # A third of float64's range for each kind of cost: their sums can then not overflow.
         costs = self.compute
         largest = float(np.abs(costs).max(initial=0.0))
         if largest == np.inf:
@@ -362,7 +364,7 @@ class Problem:
         self._check_largest(float(self.delay.max()) * (self.n_layers + self.n_tensors) * self.n_machines)
 
     def _check_largest(self, total: float) -> None:
-        if not total < 5e307:
+        if not total < LARGEST_TOTAL:
             raise ProblemError("the costs add up to more than float64 holds; use a larger unit")
 
     def _sorted_graph(self) -> LayerGraph:
@@ -384,13 +386,38 @@ class Problem:
 
 def _floats(name: str, values: Any) -> FloatArray:
     try:
+        if np.asarray(values).dtype.kind in "SUO":
+            raise TypeError("it holds texts or rows of different lengths")
         return frozen_copy(values, np.float64)
     except (TypeError, ValueError) as error:
         raise ProblemError(f"{name} is not an array of numbers: {error}") from None
 
 
 def _integers(name: str, values: Any) -> IntArray:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{name} is not an array of whole numbers: {error}") from None
     if array.size and array.dtype.kind not in "iu":
         raise ProblemError(f"{name} has type {array.dtype}; give whole numbers")
     return frozen_copy(array, np.int64)
+
+
+def _triples(tensors: Any) -> list[tuple[Any, Any, list[Any]]]:
+    try:
+        return [(producer, size_bytes, list(consumers)) for producer, size_bytes, consumers in tensors]
+    except (TypeError, ValueError):
+        raise ProblemError("tensors must be (producer, size_bytes, consumers) each, such as (0, 1e6, [1, 2])") from None
+
+
+def _rows(name: str, groups: Any) -> tuple[tuple[Any, ...], ...]:
+    try:
+        return tuple(tuple(group) for group in groups)
+    except TypeError:
+        raise ProblemError(f"{name} is {groups!r}; give groups of layers, such as [(1, 2), (4, 5)]") from None
+
+
+def _names(name: str, values: Any) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ProblemError(f"{name} is {values!r}; give one name each, or none")
+    return tuple(str(one) for one in values)

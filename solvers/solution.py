@@ -2,12 +2,21 @@
 
 from dataclasses import dataclass
 
-from solvers._arrays import IntArray, read_only
+import numpy as np
+
+from solvers._arrays import FloatArray, IntArray, read_only
 from solvers.evaluation import evaluate
 from solvers.problem import Problem
 
 PROOF_TOLERANCE = 1e-12
 """Relative distance between value and bound up to which a solution counts as proven."""
+
+
+ROUNDING = 1e-14
+"""What a search may lose, relative to the largest cost that it adds and subtracts."""
+
+MOST_DIGITS = 1e9
+"""Largest cost over value beyond which that counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -17,13 +26,15 @@ class Solution:
     placement: IntArray  # (n_layers,) machines, read-only
     value: float  # from `evaluate`
     bound: float  # no placement costs less; at most `value`
-    method: str  # "chain", "dp" or "min-cut": the method that decided
+    method: str  # which decided: "chain", "dp", "min-cut", "milp", "labels", "lagrangian" or "tiers"
 
     @classmethod
     def of(cls, problem: Problem, placement: IntArray, method: str, *, bound: float | None = None) -> "Solution":
-        """Evaluate `placement`; without a `bound` it is proven optimal."""
+        """Evaluate `placement`; without a `bound` it is proven optimal, as far as float64 can tell."""
         value = evaluate(problem, placement)
-        proven = value if bound is None else min(bound, value)
+        if bound is None:
+            bound = value - (cancellation(problem.compute, value) if problem.compute.min(initial=0.0) < 0.0 else 0.0)
+        proven = min(bound, value)
         return cls(read_only(placement.copy()), value, proven, method)
 
     @property
@@ -40,3 +51,35 @@ class Solution:
         proof = "optimal" if self.optimal else f"within {self.gap:.3g} of the optimum"
         moved = f"{int((self.placement != 0).sum())} of {len(self.placement)} layers off the device"
         return f"Solution({self.value:.6g}, {proof}, {moved}, {self.method})"
+
+
+def cancellation(costs: FloatArray, value: float) -> float:
+    """Return by how much a search that adds and subtracts `costs` may miss the optimum; 0 in all but odd cases.
+
+    Costs a billion times the value leave of it no more digits than a proof needs. Costs of one sign cannot do that to
+    a search that only adds.
+    """
+    largest = float(np.abs(np.where(np.isfinite(costs), costs, 0.0)).max(initial=0.0))
+    return ROUNDING * largest if largest > MOST_DIGITS * abs(value) else 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PipelineSolution:
+    """A contiguous placement, its largest load, and how it was found."""
+
+    placement: IntArray  # (n_layers,) machines, numbered kind by kind
+    value: float  # the largest load, from `pipeline_loads`
+    bound: float  # no contiguous placement has a smaller one
+    method: str  # "down-sets" or "milp"
+    pipeline: tuple[int, ...]  # the machines that hold layers, in the order in which an inference passes them
+    n_down_sets: int  # 0 if the problem has no layers
+    n_pairs: int  # pairs of a down-set and one above it that were looked at
+
+    @property
+    def optimal(self) -> bool:
+        """Whether the value is proven: the bound reaches it within 1e-12 relative."""
+        return self.value - self.bound <= PROOF_TOLERANCE * self.value
+
+    def __repr__(self) -> str:
+        proof = "optimal" if self.optimal else f"within {self.value - self.bound:.3g} of the optimum"
+        return f"PipelineSolution({self.value:.6g}, {proof}, {len(self.pipeline)} machines, {self.method})"

@@ -32,7 +32,8 @@ def solve(
         of them that does not refuse; with more than two machines "min-cut" always does. On two machines without
         delays and limit on visits, where one cut is the answer, "auto" takes "min-cut" before "dp": it is quicker.
     analysis : Analysis, optional
-        From `analyse`: saves "dp" its symbolic phase. With "auto" it goes straight to "dp".
+        From `analyse`: saves "dp" its symbolic phase. With "auto" it goes straight to "dp". Not used where delays
+        meet machines on which no layer is allowed: these are left out first.
     node_limit : int, optional
         Cuts that "min-cut" may solve while branching, 10,000 if not given. At the limit the answer comes with a gap.
     time_limit_s : float, optional
@@ -68,7 +69,10 @@ def solve(
     """
     if method != "auto" and method not in METHODS:
         raise MethodError(f"there is no method {method!r}; choose from auto, {', '.join(METHODS)}")
-    narrow = problem.narrowed() if problem.n_machines > 2 and analysis is None else None
+    # With delays, machines that nothing may use change how messages count; an analysis of all of them is then no help.
+    narrow = None
+    if problem.n_machines > 2 and (analysis is None or problem.delay.any()):
+        narrow = problem.narrowed()
     if narrow is not None:
         smaller, machines = narrow
         found = solve(smaller, method, node_limit=node_limit, time_limit_s=time_limit_s)
@@ -89,10 +93,23 @@ def _first_that_takes(problem: Problem, node_limit: int | None, time_limit_s: fl
     refusals = []
     for method in methods:
         try:
-            return _run(problem, method, None, node_limit, time_limit_s, work_limit)
+            found = _run(problem, method, None, node_limit, time_limit_s, work_limit)
         except MethodError as refusal:
             refusals.append(str(refusal))
+            continue
+        if method == "min-cut" and methods[-1] == method and not found.optimal:
+            return _better_by_dp(problem, found, work_limit)
+        return found
     raise MethodError("no method takes this problem: " + "; ".join(refusals))
+
+
+def _better_by_dp(problem: Problem, found: Solution, work_limit: int) -> Solution:
+    # A flow loses digits where prices dwarf the value; elimination only adds.
+    try:
+        other = _run(problem, "dp", None, None, None, work_limit)
+    except MethodError:
+        return found
+    return other if other.optimal or other.value < found.value else found
 
 
 def _run(

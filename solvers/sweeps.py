@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
+from solvers._checks import real, require_count
 from solvers.envelope import finite_array
 from solvers.errors import InfeasibleError, ProblemError
 from solvers.family import Family
-from solvers.parametric import MAX_SEGMENTS, Breakpoints, Solver, breakpoints, require_count
+from solvers.parametric import MAX_SEGMENTS, Breakpoints, Solver, breakpoints
 from solvers.solution import Solution
 from solvers.solve import solve
 
@@ -101,10 +102,11 @@ def margin(found: Breakpoints, theta: float) -> Margin:
     >>> around.theta_low, around.theta_high, around.bandwidth_low, around.changes_low
     (0.0, 1.5, 0.6666666666666666, False)
     """
-    which = int(found.segments_at(float(theta)))
+    theta = real("theta", theta)
+    which = int(found.segments_at(theta))
     segment = found.segments[which]
     return Margin(
-        theta=float(theta),
+        theta=theta,
         segment=which,
         theta_low=segment.theta_low,
         theta_high=segment.theta_high,
@@ -168,7 +170,7 @@ def refine(
     >>> refine(lambda theta: solve(family.at(theta)), 0.0, 8.0, tolerance=1.0).brackets
     ((1.0, 2.0),)
     """
-    low, high, tolerance = float(low), float(high), float(tolerance)
+    low, high, tolerance = real("low", low), real("high", high), real("tolerance", tolerance)
     if not (isfinite(low) and isfinite(high) and low < high):
         raise ProblemError(f"the range is {low} to {high}; give finite numbers, the lower one first")
     if not (isfinite(tolerance) and tolerance > 0):

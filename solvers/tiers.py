@@ -33,19 +33,24 @@ def relay_links(upwards: Any, downwards: Any) -> FloatArray:
 
     Parameters
     ----------
-    upwards, downwards : (n_tiers - 1,) float64
+    upwards, downwards : (n_tiers - 1,) float64, >= 0, finite
         Entry k is the cost from tier k to k + 1, or back.
 
     Returns
     -------
     (n_tiers, n_tiers) float64, for `per_byte`, `per_tensor` or `delay` of a Problem.
 
+    Raises
+    ------
+    ProblemError
+        They are no lists of equal length of such numbers.
+
     Examples
     --------
     >>> relay_links([1, 4], [2, 3]).tolist()
     [[0.0, 1.0, 5.0], [2.0, 0.0, 4.0], [5.0, 3.0, 0.0]]
     """
-    up, down = (np.asarray(values, dtype=np.float64) for values in (upwards, downwards))
+    up, down = _link_costs("upwards", upwards), _link_costs("downwards", downwards)
     if up.ndim != 1 or up.shape != down.shape:
         raise ProblemError(
             f"upwards has shape {up.shape} and downwards {down.shape}; give one cost per pair of neighbours"
@@ -54,6 +59,20 @@ def relay_links(upwards: Any, downwards: Any) -> FloatArray:
     below = np.concatenate([[0.0], np.cumsum(down)])
     matrix: FloatArray = np.triu(above - above[:, None]) + np.tril(below[:, None] - below)
     return matrix
+
+
+def _link_costs(name: str, values: Any) -> FloatArray:
+    try:
+        costs = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProblemError(f"{name} is not an array of numbers: {error}") from None
+    bad = ~np.isfinite(costs) | (costs < 0.0)
+    if bool(bad.any()):
+        raise ProblemError(f"{name} holds {costs[bad].flat[0]}; give finite numbers >= 0")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(costs.sum()):
+            raise ProblemError(f"{name} adds up to more than float64 holds; use a larger unit")
+    return costs
 
 
 def relay_value(problem: Problem, placement: Any) -> float:
@@ -238,7 +257,7 @@ def _cut(problem: Problem, deepest: int) -> IntArray | None:
     (b, k + 1) keeps the order. What a block costs on tier k + 1 more than on k is an arc of node (b, k) to a
     terminal, so that compute may have any sign; a forbidden tier l is an arc from (b, l) to (b, l - 1), or pins.
     """
-    block = blocks_of(problem.n_layers, list(problem.colocated))
+    block = blocks_of(problem.n_layers, problem.colocated)
     n_blocks = int(block.max(initial=-1)) + 1
     costs = np.zeros((n_blocks, deepest + 1))
     np.add.at(costs, block, problem.compute[:, : deepest + 1])

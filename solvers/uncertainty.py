@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from solvers._arrays import FloatArray, read_only
+from solvers._checks import real
 from solvers.envelope import ChainLines, Envelope, Lines, finite_array, lower_envelope
 from solvers.errors import InfeasibleError, MethodError, ProblemError
 from solvers.family import seconds_per_byte
@@ -30,6 +31,20 @@ class Distribution:
 
     thetas: FloatArray  # (n_samples,) rising
     probabilities: FloatArray  # (n_samples,) >= 0, sum 1
+
+    def __post_init__(self) -> None:
+        for name in ("thetas", "probabilities"):
+            object.__setattr__(self, name, finite_array(name, getattr(self, name)))
+        shapes = self.thetas.shape, self.probabilities.shape
+        if self.thetas.ndim != 1 or not len(self.thetas) or shapes[0] != shapes[1]:
+            raise ProblemError(
+                f"thetas and probabilities have shapes {shapes[0]} and {shapes[1]}; give (n_samples,) each"
+            )
+        total = float(self.probabilities.sum())
+        if bool((self.probabilities < 0).any() or (np.diff(self.thetas) < 0).any()) or not abs(total - 1.0) <= 1e-9:
+            raise ProblemError(
+                f"thetas must rise, and probabilities be >= 0 with the sum 1, not {total}; of_thetas sees to both"
+            )
 
     @classmethod
     def of_thetas(cls, thetas: Any, *, weights: Any = None) -> "Distribution":
@@ -69,7 +84,7 @@ class Distribution:
 
     def quantile(self, q: float) -> float:
         """Return the least sample that theta does not exceed with probability `q`, 0 < q <= 1."""
-        if not 0 < q <= 1:
+        if not 0 < real("q", q) <= 1:
             raise ProblemError(f"q is {q}; give a probability above 0, at most 1")
         reached = np.cumsum(self.probabilities)
         # The sum of ten tenths is not 1: what is within rounding of q counts as having reached it.
@@ -155,7 +170,7 @@ def best_for_deadline(known: Known, distribution: Distribution, deadline: float)
     MethodError
         A slope is negative.
     """
-    deadline = float(finite_array("deadline", deadline))
+    deadline = real("deadline", deadline)
     envelope = _envelope(known, distribution.thetas)
     _require_rising(envelope)
     points = distribution.thetas

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from partition.workload import load_workload
-from solvers.contiguous import PipelineSolution, maximise_throughput
+from solvers import PipelineSolution, maximise_throughput
 from solvers.contiguous_problem import PipelineProblem
 
 N_MACHINES = 6

@@ -81,8 +81,10 @@ def _headline(plan: Plan) -> str:
 def _memory_note(plan: Plan) -> str:
     alone = {one.name: one for one in plan.estimates}
     device = format_bytes(alone["all on the device"].device_memory_bytes)
-    server = format_bytes(alone["all on the server"].server_memory_bytes)
-    return f"* estimate: weights and live activations; everything on the device takes {device}, on the server {server}"
+    note = f"* estimate: weights and live activations; everything on the device takes {device}"
+    if plan.keep_inputs:
+        return note
+    return f"{note}, on the server {format_bytes(alone['all on the server'].server_memory_bytes)}"
 
 
 def _gain(plan: Plan) -> str:
@@ -91,12 +93,13 @@ def _gain(plan: Plan) -> str:
     best = min(one.latency_s for one in simple)
     if plan.objective != "latency" or plan.chosen_by == "user" or best < 1.005 * plan.latency_s:
         return ""
-    return f", {best / plan.latency_s:.2f} times faster than the better of all-device and all-server"
+    others = "all-device" if plan.keep_inputs else "the better of all-device and all-server"
+    return f", {best / plan.latency_s:.2f} times faster than {others}"
 
 
 def _certainty(plan: Plan) -> str:
     unit = "J" if plan.objective == "energy" else "s"
-    least = f"least {plan.objective}"
+    least = f"least {plan.objective}" + (" with the inputs kept on the device" if plan.keep_inputs else "")
     if plan.chosen_by == "user":
         if plan.optimal:
             return f"your own cut; it has the {least}, proven"

@@ -46,10 +46,7 @@ def placement_view(placement: "WorkloadPlacement") -> "Group":
         Text(f"{placement.workload}: {_headline(placement, len(used))}", style="bold"),
         Text(_certainty(placement)),
         table,
-        Text(
-            "machines in the order of the pipeline, times in the file's unit; "
-            f"accelerators hold {format_bytes(round(placement.accelerator_memory_bytes))}"
-        ),
+        Text(_footer(placement)),
     )
 
 
@@ -66,6 +63,23 @@ def _certainty(placement: "WorkloadPlacement") -> str:
     if placement.optimal:
         return f"contiguous split, proven optimal {found}"
     return f"contiguous split, not proven {found}: none has a largest load below {placement.bound:.10g}"
+
+
+def _footer(placement: "WorkloadPlacement") -> str:
+    order = "machines in the order of the pipeline, times in the file's unit"
+    rate = "rate: 1 / largest load"
+    if any(share.kind == "accelerator" for share in placement.machines):
+        order += f"; accelerators hold {format_bytes(round(placement.accelerator_memory_bytes))}"
+        rate += f"; one accelerator alone: {_alone(placement)}"
+    return f"{order}\n{rate}"
+
+
+def _alone(placement: "WorkloadPlacement") -> str:
+    alone = placement.one_accelerator
+    if alone is None:
+        return "cannot hold or run everything"
+    ratio = f" ({alone / placement.value:,.3g} times)" if placement.value else ""
+    return f"{_amount(alone)}{ratio}"
 
 
 def _amount(time: float) -> str:

@@ -54,6 +54,7 @@ def test_help(command):
     done = command("--help")
     assert (done.code, done.err) == (0, "")
     assert all(name in done.out for name in COMMANDS)
+    assert "..." not in done.out.partition("Commands:")[2]
     bare = command()
     assert (bare.code, bare.out) == (0, done.out)
 
@@ -370,6 +371,7 @@ def test_options_that_cannot_be_used(command, small_files, tmp_path, options, na
         ),
         (["profile", "missing.onnx", "-o", f"{CHAIN}/t.json"], f"'{CHAIN}/t.json' cannot be written: Not a directory"),
         (["profile", "missing.onnx", "-o", "x" * 300], "cannot be written: File name too long"),
+        (["profile", "missing.onnx", "-o", "."], "timings file '.' is a folder; give the path of a file"),
         (["profile", "missing.onnx", "-o", ".", "--force"], "timings file '.' is a folder; give the path of a file"),
         (["profile", "missing.onnx", "--name", " "], "--name is ' '; give a name"),
         (["run", "missing", "--output", "no/such/y.npz"], "output file 'no/such/y.npz' cannot be written: No such"),
@@ -403,16 +405,18 @@ def test_folders_that_cannot_be_written(command, small_files, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").touch()
+    (tmp_path / "link").symlink_to("full")
     for options, named in (
         (["-o", "file/out"], "'file/out' cannot be written"),
-        (["-o", "file"], "'file' exists"),
+        (["-o", "file"], "'file' exists; choose another, this one is a file, not a folder"),
+        (["-o", "link"], "'link' exists; choose another, this one is a link, not a folder"),
         (["-o", "full"], "'full' exists; choose another, or pass --force"),
         (["-o", "full", "--force"], "holds 'mine.txt', which no plan wrote"),
         (["-o", "file", "--force"], "is not a folder"),
         (["-o", "x" * 300], "cannot be written: File name too long"),
     ):
         check_refused(command("split", small_files / CHAIN, "-b", "wifi", *options), named)
-    assert entries(tmp_path) == ["file", "full"]
+    assert entries(tmp_path) == ["file", "full", "link"]
     assert entries(tmp_path / "full") == ["mine.txt"]
 
 

@@ -276,12 +276,31 @@ def test_inputs_that_stay_on_the_device(graphs):
     assert kept.value >= free.value
     readers = {layer for name in inputs for layer in graph.graph["tensors"][name].consumers}
     assert readers <= kept.layers_on_device
-    assert any("inputs stay on the device" in one for one in kept.assumptions)
+    assert kept.keep_inputs
+    assert not free.keep_inputs
+    assert [one.name for one in kept.estimates] == ["this plan", "all on the device"]
+    assert "least latency with the inputs kept on the device, proven optimal" in str(kept)
     with pytest.raises(InputError, match=r"keep_inputs holds input '.*' on the device, and this cut puts layer '"):
         partition(graph, cut=graph.graph["inputs"], keep_inputs=True, **fast)
     handed_through = model([node("Tanh", "x", "y")], {"x": (1, 4), "u": (2,)}, [value("y", [1, 4]), value("u", [2])])
     with pytest.raises(InputError, match="as an output of the model it is wanted on the server"):
         partition(handed_through, "wifi", output_on="server", keep_inputs=True)
+    with pytest.raises(InputError, match="keep_inputs is 'no'; give True or False"):
+        partition(graph, "wifi", keep_inputs="no")
+
+
+def test_an_input_that_is_only_moved_counts_as_the_input(tmp_path):
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0]),
+        node("Cast", "t", "c", to=1),
+        node("Tanh", "c", "y"),
+        node("Exp", "y", "z"),
+    ]
+    moved = graph_io.load_graph(model(nodes, {"x": (64, 64)}, [value("z", [64, 64])]), granularity="node")
+    plan = partition(moved, "10Gbps", rtt=0, keep_inputs=True, **faster_server(moved))
+    assert plan.cut in ((), ("y",))
+    plan.save(tmp_path / "out")
+    assert load_plan(tmp_path / "out").keep_inputs
 
 
 # --- a cut given ------------------------------------------------------------------------------------------------

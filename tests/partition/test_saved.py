@@ -114,7 +114,7 @@ def change(folder, path, new):
         ("value", float("nan"), "holds the literal NaN"),
         ("link.rtt_s", float("inf"), "holds the literal Infinity"),
         ("value", "1", "the field 'value' is '1'"),
-        ("optimal", 1, "the field 'optimal' is 1, expected true or false"),
+        ("optimal", "keep_inputs", 1, "the field 'optimal' is 1, expected true or false"),
         ("objective", "speed", "the field 'objective' is 'speed', expected 'latency' or 'energy'"),
         ("output_on", "moon", "the field 'output_on' is 'moon'"),
         ("link.rtt_s", -1, "link: the field 'rtt_s' is -1"),

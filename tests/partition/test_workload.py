@@ -128,6 +128,42 @@ def test_a_placement_is_written_and_printed(tmp_path):
     assert marked.split()[:2] == placement.bottleneck.machine.split()
 
 
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_a_path_is_split_as_well(tmp_path, kind):
+    path = write(tmp_path / "net.json", small())
+    placement = split_workload(kind(path), accelerators=1)
+    assert placement == split_workload(load_workload(path), accelerators=1)
+    for wrong in (None, 3, small()):
+        with pytest.raises(InputError, match=r"give the path of a workload file"):
+            split_workload(wrong)
+
+
+def test_it_is_compared_with_one_accelerator(tmp_path):
+    content = small()
+    workload = load_workload(write(tmp_path / "net.json", content))
+    alone = split_workload(workload)
+    assert alone.one_accelerator is None  # node 7 is for CPUs only
+    assert str(alone).endswith("rate: 1 / largest load; one accelerator alone: cannot hold or run everything")
+    no_accelerator = split_workload(workload, accelerators=0)
+    assert no_accelerator.one_accelerator is None
+    assert "accelerator" not in str(no_accelerator)
+    content["nodes"][2]["supportedOnFpga"] = 1
+    fits = split_workload(load_workload(write(tmp_path / "net.json", content)), cpus=0)
+    assert fits.one_accelerator == 1.5 + 2 + 4 + 1 + 2
+    assert split_workload(tmp_path / "net.json", accelerators=1, cpus=0).value == fits.one_accelerator
+    assert f"one accelerator alone: 10.5 ({10.5 / fits.value:.3g} times)" in str(fits)
+    assert fits.to_json()["one_accelerator"] == 10.5
+    content["maxSizePerFPGA"] = 10 + 20.5 + 0 + 10 + 20.5
+    assert split_workload(write(tmp_path / "net.json", content)).one_accelerator == 10.5
+    content["maxSizePerFPGA"] -= 0.5
+    assert split_workload(write(tmp_path / "net.json", content)).one_accelerator is None
+
+
+def test_a_workload_of_no_time_has_no_ratio():
+    nothing = Workload("w", (WorkloadNode(1, 0.0, 0.0, True, 0.0),), (), 1, 0, 0.0)
+    assert str(split_workload(nothing)).endswith("one accelerator alone: -")
+
+
 def change(content, path, value):
     """Set, or with ... remove, what a path of keys leads to."""
     *before, last = path
@@ -224,7 +260,7 @@ def test_workloads_that_are_none(fields, said):
 
 def test_no_machine_infeasible_and_out_of_reach_are_three_errors(tmp_path):
     workload = load_workload(write(tmp_path / "net.json", small()))
-    with pytest.raises(ProblemError, match="there is no machine"):
+    with pytest.raises(ProblemError, match="there is no machine; give at least one, with --accelerators or --cpus"):
         split_workload(workload, accelerators=0, cpus=0)
     with pytest.raises(ProblemError, match="there are -1 machines of kind 'accelerator'"):
         split_workload(workload, accelerators=-1)
@@ -267,16 +303,21 @@ def test_what_the_command_refuses(command, small_files, tmp_path):
     write(tmp_path / "broken.json", {})
     throughput = ("--objective", "throughput")
     for arguments, named in (
-        (["net.json"], "without --objective, which means latency, cannot be decided for workload 'net.json'"),
-        (["net.json", "--objective", "latency"], "--objective latency cannot be decided for workload 'net.json'"),
+        (["net.json"], "workload 'net.json' cannot be split for latency (the default): its transfer times"),
+        (["net.json", "--objective", "latency"], "workload 'net.json' cannot be split for latency: its transfer times"),
+        (["net.json", "--objective", "energy"], "cannot be split for energy: its"),
         (["net.json", *throughput, "-b", "wifi"], "--bandwidth is for ONNX models, and 'net.json' is taken for a work"),
         (["net.json", *throughput, "--verify"], "--verify is for ONNX models"),
-        (["net.json", *throughput, "--accelerators", "0", "--cpus", "0"], "there is no machine"),
+        (["net.json", *throughput, "--accelerators", "0", "--cpus", "0"], "with --accelerators or --cpus"),
+        (["net.json", *throughput, "-o", "."], "placement file '.' is a folder; give the path of a file"),
         (["net.json", *throughput, "--cpus", "0"], "layer 'node 7' is allowed on no machine"),
         (["net.json", *throughput, "-o", "no/such.json"], "placement file 'no/such.json' cannot be written"),
         (["broken.json", *throughput], "workload 'broken.json': the field 'maxSizePerFPGA' is missing"),
         ([small_files / "chain.onnx", "-b", "wifi", "--accelerators", "2"], "--accelerators is for workload files"),
         ([small_files / "chain.onnx"], "Missing option '--bandwidth'"),
+        ([small_files / "chain.onnx", *throughput], "--objective throughput is for workload files (.json), and"),
+        ([small_files / "chain.onnx", "-b", "wifi", *throughput], "for a model use latency or energy"),
+        (["net.txt", *throughput], "a workload file is recognised by .json"),
     ):
         refused(command("split", *arguments), named)
     assert entries(tmp_path) == ["broken.json", "net.json"]

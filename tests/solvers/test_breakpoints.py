@@ -225,7 +225,7 @@ def test_brackets_by_bisection():
     ("wrong", "words"),
     [
         (lambda f: breakpoints(f, 2.0, 1.0), "reversed: low is 2.0, high is 1.0"),
-        (lambda f: breakpoints(f, 0.0, float("nan")), "theta is nan"),
+        (lambda f: breakpoints(f, 0.0, float("nan")), "high is nan"),
         (lambda f: breakpoints(f, 0.0, INF), "theta is inf"),
         (lambda f: breakpoints(f, 0.0, 1.0, max_segments=0), "max_segments is 0"),
         (lambda f: breakpoints(f, 0.0, 1e308), "more than float64 holds"),

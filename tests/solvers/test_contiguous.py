@@ -306,7 +306,10 @@ def test_problems_that_are_none(arguments, said):
         ({"compute": ((1, 1), (INF, INF))}, "layer 'relu' is allowed on no machine"),
         ({"compute": ((1, 1), (INF, 1)), "machine_counts": [2, 0]}, "layer 'relu' is allowed on no machine"),
         ({"compute": ((1, INF), (INF, 1)), "colocated": [(0, 1)]}, "no machine allows all of the colocated"),
-        ({"memory_bytes": [5, 1], "memory_limit_bytes": [4, 4]}, "layer 'conv' take 5 bytes, more than any machine"),
+        (
+            {"memory_bytes": [5, 1], "memory_limit_bytes": [4, 4]},
+            "layer 'conv' takes 5 bytes, more than any machine holds that allows it; raise",
+        ),
         (
             {"memory_bytes": [3, 2], "memory_limit_bytes": [4, 4], "colocated": [(0, 1)]},
             "layer 'conv' and the 1 that must sit with it take 5 bytes",
@@ -335,8 +338,12 @@ def test_what_is_out_of_reach_is_not_infeasible():
     unequal = PipelineProblem.build(np.ones((2, 30)), [(0, 1.0, [1])], machine_counts=[1] * 30)
     with pytest.raises(MethodError, match="combinations of used machines are more than"):
         maximise_throughput(unequal, "down-sets")
-    with pytest.raises(MethodError, match="down_set_limit is 0"):
-        maximise_throughput(many, down_set_limit=0)
+    for wrong in (0, 1.5, "x", True):
+        with pytest.raises(ProblemError, match=r"down_set_limit is .*; give a whole number of 1 or more"):
+            maximise_throughput(many, down_set_limit=wrong)
+    for wrong in (-1, INF - INF, "x"):
+        with pytest.raises(ProblemError, match=r"time_limit_s is .*; give a number of seconds > 0"):
+            maximise_throughput(many, time_limit_s=wrong)
     with pytest.raises(MethodError, match="there is no method 'dp'; choose from auto, down-sets, milp"):
         maximise_throughput(many, "dp")
 
@@ -374,6 +381,53 @@ assert not {"numba", "scipy", "onnx", "networkx"} & set(sys.modules), sorted(sys
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, cwd=root, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("tensors", "options", "said"),
+    [
+        ([(0, 1.0)], {}, r"tensor 0 is \(0, 1.0\); give \(producer, time, consumers\)"),
+        ([(0, 1.0, 1)], {}, "the list of consumers of tensor 0 is 1; give a list"),
+        ([5], {}, "tensor 0 is 5; give a list"),
+        (5, {}, "tensors is 5; give a list"),
+        ([(0, [1, 2], [1])], {}, "tensor times has shape"),
+        ([(0, 1.0, [[1], [1, 2]])], {}, "the list of consumers is not an array"),
+        ([], {"pays_transfers": ["a"]}, r"pays_transfers is \['a'\]; give one boolean for each of 1 kinds"),
+        ([], {"pays_transfers": [True, True]}, "give one boolean for each of 1 kinds"),
+        ([], {"kind_names": 5}, "kind_names is 5; give a list"),
+        ([], {"layer_names": "ab"}, "layer_names is 'ab'; give a list"),
+        ([], {"colocated": [5]}, "a group of colocated is 5; give a list"),
+        ([], {"contiguous": [[1], [1, 2]]}, "contiguous is not an array"),
+    ],
+)
+def test_what_build_does_not_understand(tensors, options, said):
+    with pytest.raises(ProblemError, match=said):
+        PipelineProblem.build([[1.0], [2.0]], tensors, machine_counts=[2], **options)
+
+
+def test_bytes_beyond_64_bits():
+    def heavy(n_bytes, limit):
+        return PipelineProblem.build(
+            [[1.0], [2.0]], [(0, 0.5, [1])], machine_counts=[2], memory_bytes=n_bytes, memory_limit_bytes=[limit]
+        )
+
+    for method in ("down-sets", "milp"):
+        assert maximise_throughput(heavy([1e19, 1e19], 1.5e19), method).placement.tolist() == [0, 1]
+        assert maximise_throughput(heavy([1e300, 1e300], 1e300), method).placement.tolist() == [0, 1]
+        assert maximise_throughput(heavy([1e19, 1e19], 2e19), method).value == 2.5
+    for limit in (0.0, 0.5e19):
+        with pytest.raises(InfeasibleError, match=r"layer 0 takes 1e\+19 bytes"):
+            maximise_throughput(heavy([1e19, 1e19], limit))
+
+
+@pytest.mark.parametrize("unit", [5e-324, 1e-320, 1e-310, 1e-306, 1e300])
+def test_times_at_the_ends_of_float64(unit):
+    problem = PipelineProblem.build(np.array([[1.0], [2.0], [4.0]]) * unit, [(0, unit, [1])], machine_counts=[2])
+    best = naive.optimum(problem)
+    for method in ("down-sets", "milp"):
+        solution = maximise_throughput(problem, method)
+        assert solution.value == best
+        assert 0 <= solution.bound <= best
 
 
 def test_how_they_print():

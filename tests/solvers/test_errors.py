@@ -5,7 +5,22 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from solvers import InfeasibleError, MethodError, Problem, ProblemError, SolverError, breakdown, evaluate, solve, stages
+from solvers import (
+    Distribution,
+    InfeasibleError,
+    MethodError,
+    Problem,
+    ProblemError,
+    SolverError,
+    breakdown,
+    evaluate,
+    k_best,
+    pareto_front,
+    solve,
+    stages,
+    within_deadline,
+    within_memory,
+)
 from tests.strategies import INF
 
 NAMES = {"layer_names": ("image", "conv", "sum"), "tensor_names": ("x", "y")}
@@ -145,3 +160,30 @@ def test_the_tree_of_errors():
     for error in (ProblemError, InfeasibleError, MethodError):
         assert issubclass(error, SolverError)
     assert issubclass(SolverError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda: Problem.build([[0, 1], [1]], []), "compute is not an array of numbers"),
+        (lambda: Problem.build([["1", "2"]], []), "it holds texts"),
+        (lambda: Problem.build([[1j, 1]], []), "compute is not an array of numbers"),
+        (lambda: Problem.build([[1, 1]], [(0, 1.0)]), "producer, size_bytes, consumers"),
+        (lambda: Problem.build([[1, 1]], [(0, 1.0, 1)]), "producer, size_bytes, consumers"),
+        (lambda: Problem.build([[1, 1]], None), "producer, size_bytes, consumers"),
+        (lambda: Problem.build([[1, 1]], [(0, "x", [])]), "tensor_size_bytes is not an array of numbers"),
+        (lambda: Problem.build([[1, 1]], [], colocated=[1, 2]), "give groups of layers"),
+        (lambda: Problem.build([[1, 1]], [], layer_names=3), "layer_names is 3"),
+        (lambda: evaluate(Problem.build([[1, 1]] * 2, []), [[0, 0], [0]]), "not an array of machines"),
+        (lambda: solve(Problem.build([[1, 1]], []), "min-cut", node_limit=-1), "node_limit is -1"),
+        (lambda: solve(Problem.build([[1, 1]], []), "min-cut", time_limit_s=float("nan")), "time_limit_s is nan"),
+        (lambda: k_best(Problem.build([[1, 1]], []), 2, distinct_on=5), "distinct_on is 5"),
+        (lambda: within_deadline(*[Problem.build([[1, 1]], [])] * 2, "10ms"), "deadline_s is '10ms'"),
+        (lambda: within_memory(Problem.build([[1, 1]], []), [1], [1, 1], label_limit=-1), "label_limit is -1"),
+        (lambda: pareto_front(*[Problem.build([[1, 1]], [])] * 2, epsilon="x"), "epsilon is 'x'"),
+        (lambda: Distribution(np.array([1.0, 2.0]), np.array([0.3, 0.3])), "with the sum 1, not 0.6"),
+    ],
+)
+def test_what_is_no_number_or_no_layer_is_named(wrong, words):
+    with pytest.raises(ProblemError, match=words):
+        wrong()

@@ -295,3 +295,68 @@ def test_refusals():
     apart = Problem.build([[0, INF], [INF, 0]], [])
     with pytest.raises(InfeasibleError, match="no machine is allowed for layer 0"):
         milp_deadline(apart, Problem.build([[INF, 0], [INF, 0]], []), 3.0)
+
+
+def wide_problem(rng):
+    """Draw a problem whose costs differ by up to twenty orders of magnitude; pinned ones may cancel."""
+    n_machines = int(rng.integers(2, 4))
+    problem = problem_on(rng, n_machines, n_layers=int(rng.integers(1, 6)))
+    compute = np.abs(problem.compute) * 10.0 ** rng.integers(-9, 12, problem.compute.shape)
+    links = 10.0 ** rng.integers(-9, 12, (2, n_machines, n_machines))
+    return problem.with_costs(
+        compute=compute, per_byte=problem.per_byte * links[0], per_tensor=problem.per_tensor * links[1]
+    )
+
+
+@pytest.mark.parametrize("seed", range(scaled(60, 1000)))
+def test_costs_of_many_magnitudes(seed):
+    """Costs that no good placement pays must not blur HiGHS's view of the others."""
+    problem = wide_problem(np.random.default_rng((23, seed)))
+    two = problem.n_machines == 2
+
+    def value(placement):
+        return naive.value(problem, placement) if two else naive_tiers.pair_value(problem, placement)
+
+    def busiest(placement):
+        return naive_tiers.busiest(problem, placement, half_duplex=False)
+
+    rows = list(naive_tiers.placements(problem))
+    for method, worth in ((solve_milp, value), (milp_pipeline, busiest)):
+        best = min((worth(placement) for placement in rows), default=INF)
+        if best < INF:
+            solution = method(problem)
+            assert solution.optimal
+            assert solution.value == pytest.approx(best, rel=1e-9, abs=0)
+
+
+def test_what_is_paid_anyway_hides_nothing():
+    compute = [[1e9, INF], [-1e9, INF], [0, INF], [3e-8, 1e-8]]
+    tensors = [(0, 1.0, [1]), (1, 1.0, [2]), (2, 1.0, [3])]
+    solution = solve_milp(Problem.build(compute, tensors, max_server_visits=None))
+    assert (solution.value, solution.optimal) == (1e-8, True)
+
+
+def test_a_value_left_over_by_cancelling_is_not_claimed():
+    """Whatever can be chosen costs 1e9 or more above the least, which the value does not show."""
+    compute = [[0.3, 1e9 + 0.1], [1e9 + 0.1, 0.7], [-1e9, INF]]
+    tensors = [(0, 1.0, [1])]
+    problem = Problem.build(compute, tensors, per_byte=[[0, 1e10], [1e10, 0]], max_server_visits=None)
+    best = min(naive.value(problem, placement) for placement in naive_tiers.placements(problem))
+    solution = solve_milp(problem)
+    assert solution.bound <= best <= solution.value
+    assert not solution.optimal
+    assert solution.gap <= 10
+    # Whole multiples of 2^-3 in between which HiGHS can tell.
+    whole = problem.with_costs(
+        compute=[[0.25, 1e9 + 0.125], [1e9 + 0.5, 0.75], [-1e9, INF]], per_byte=2.0**31 * (1 - np.eye(2))
+    )
+    assert not solve_milp(whole).optimal
+    whole = whole.with_costs(compute=np.where(np.arange(2) == 0, [[4.0], [3.0], [-7.0]], [[9.0], [9.0], [INF]]))
+    assert (solve_milp(whole).value, solve_milp(whole).optimal) == (0.0, True)
+
+
+def test_costs_at_the_lower_end_of_float64():
+    for cost in (1e-306, 1e-308, 5e-324):
+        problem = Problem.build([[cost, 2 * cost]], [])
+        for solution in (solve_milp(problem), milp_pipeline(problem), milp_deadline(problem, problem, 1e300)):
+            assert (solution.value, solution.optimal) == (cost, True)

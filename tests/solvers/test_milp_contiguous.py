@@ -71,3 +71,19 @@ def test_out_of_time_with_and_without_an_incumbent():
 def test_nothing_to_place():
     empty = PipelineProblem.build(np.zeros((0, 1)), [], machine_counts=[2])
     assert milp_contiguous(empty).value == 0
+
+
+@pytest.mark.parametrize("seed", range(scaled(30, 600)))
+def test_costs_of_many_magnitudes(seed):
+    """Times that no good split spends must not blur HiGHS's view of the others."""
+    rng = np.random.default_rng((33, seed))
+    problem = random_pipeline(rng)
+    wide = [
+        times * 10.0 ** rng.integers(-9, 12, times.shape) for times in (problem.compute, problem.receive, problem.send)
+    ]
+    problem = replace(problem, compute=wide[0], receive=wide[1], send=wide[2])
+    best = naive.optimum(problem)
+    if best < INF:
+        solution = milp_contiguous(problem)
+        assert solution.optimal
+        assert solution.value == pytest.approx(best, rel=1e-9, abs=0)

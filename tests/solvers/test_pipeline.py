@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from solvers import InfeasibleError, MethodError, Problem, _jit, analyse
+from solvers import InfeasibleError, MethodError, Problem, ProblemError, _jit, analyse
 from solvers.labels import LabelModel
 from solvers.pipeline import _Climb, pipeline_throughput, resource_totals, resources
-from tests import naive_labels
+from tests import naive_labels, naive_tiers
 from tests.scale import scaled
 from tests.solvers.label_problems import draw_problem
 
@@ -80,3 +80,44 @@ def test_what_the_climb_knows_is_kept_when_milp_fails(monkeypatch):
     assert rough.bound <= exact.value <= rough.value
     with pytest.raises(MethodError, match="2 machines"):
         pipeline_throughput(Problem.build([[1, 2, 3]], [], max_server_visits=None))
+
+
+@pytest.mark.parametrize("n_machines", [1, 2, 3])
+def test_nothing_to_place(n_machines):
+    solution = pipeline_throughput(Problem.build(np.zeros((0, n_machines)), [], max_server_visits=None))
+    assert (solution.value, solution.bound, solution.optimal) == (0.0, 0.0, True)
+
+
+def test_a_link_far_dearer_than_the_rest_hides_nothing():
+    compute = [[3, 0.2, 1e12], [0.1, 0.1, 0.1], [0.2, 0.2, 3]]
+    per_byte = [[0, 1e12, 1], [0, 0, 0.1], [0, 0, 0]]
+    problem = Problem.build(compute, [(0, 1.0, [1])], per_byte=per_byte, max_server_visits=None)
+    best = min(naive_tiers.busiest(problem, p, half_duplex=False) for p in naive_tiers.placements(problem))
+    solution = pipeline_throughput(problem)
+    assert (solution.value, solution.optimal) == (best, True)
+
+
+@pytest.mark.parametrize("cost", [1e-306, 5e-324])
+def test_costs_at_the_lower_end_of_float64(cost):
+    solution = pipeline_throughput(Problem.build([[cost] * 3], [], max_server_visits=None))
+    assert (solution.value, solution.optimal) == (cost, True)
+
+
+def test_totals_check_their_placement():
+    two = Problem.build([[4, 4], [2, 2]], [(0, 1.0, [1])], per_byte=[[0, 2], [3, 0]])
+    assert resource_totals(two, [0, 1]).tolist() == [4, 2, 2, 0]
+    three = Problem.build([[4, 4, 1]], [], max_server_visits=None)
+    assert resource_totals(three, [2]).tolist() == [0, 0, 1] + [0] * 6
+    for wrong in ([0], [0, 2], [0, -1], [0.0, 1.0], "x"):
+        with pytest.raises(ProblemError, match=r"placement|placed on machine"):
+            resource_totals(two, wrong)
+
+
+def test_options_that_are_none():
+    two = Problem.build([[4, 4], [2, 2]], [])
+    for wrong in (-1, 1.5, "x"):
+        with pytest.raises(ProblemError, match=r"label_limit is .*; give a whole number >= 0"):
+            pipeline_throughput(two, label_limit=wrong)
+    for wrong in (-1, INF - INF, "x"):
+        with pytest.raises(ProblemError, match=r"time_limit_s is .*; give a number of seconds > 0"):
+            pipeline_throughput(two, time_limit_s=wrong)

@@ -165,3 +165,21 @@ def test_an_answer_that_alternates_is_not_claimed():
 
 def test_nothing_to_place():
     assert solve_tiers(Problem.build(np.zeros((0, 3)), [], max_server_visits=None)).value == 0
+
+
+@pytest.mark.parametrize(
+    ("upwards", "downwards", "said"),
+    [
+        ("a", "b", "upwards is not an array of numbers"),
+        ([1], [[1], [1, 2]], "downwards is not an array of numbers"),
+        ([INF - INF], [1], "upwards holds nan; give finite numbers >= 0"),
+        ([1, 1], [1, -2], "downwards holds -2.0; give finite numbers >= 0"),
+        ([INF], [1], "upwards holds inf"),
+        ([1e308, 1e308], [1, 1], "upwards adds up to more than float64 holds; use a larger unit"),
+        (1, 1, "give one cost per pair of neighbours"),
+        ([1], [1, 2], "give one cost per pair of neighbours"),
+    ],
+)
+def test_links_that_are_none(upwards, downwards, said):
+    with pytest.raises(ProblemError, match=said):
+        relay_links(upwards, downwards)

@@ -168,7 +168,7 @@ ONE = Distribution.of_thetas([1.0])
         (lambda: ONE.quantile(0.0), "q is 0.0"),
         (lambda: best_quantile(LINES, ONE, 1.5), "q is 1.5"),
         (lambda: best_expected(LINES, Distribution.of_thetas([6.0])), "theta is 6.0; the lines hold"),
-        (lambda: best_for_deadline(LINES, ONE, float("nan")), "deadline has an entry nan"),
+        (lambda: best_for_deadline(LINES, ONE, float("nan")), "deadline is nan"),
         (lambda: minimax_regret(LINES, 2.0, 1.0), "the interval is reversed"),
         (lambda: regrets(LINES, 0.0, 6.0), "theta is 6.0"),
     ],
