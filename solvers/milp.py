@@ -6,7 +6,7 @@ gap where these are coarse beside the value: see `solvers.milp_model`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -135,9 +135,19 @@ def milp_within(problem: Problem, *, limits: Sequence[AdditiveLimit], time_limit
             raise ProblemError(
                 f"{limit.name}: per_layer has shape {limit.per_layer.shape}; give {problem.compute.shape}"
             )
-    clock = Clock(time_limit_s)
     n_machines = problem.n_machines
     delays = bool(np.any(problem.delay))
+    narrow = problem.narrowed() if n_machines > 2 and delays else None
+    if narrow is not None:
+        # As in `evaluate`: with two machines left, delays are counted by message.
+        smaller, machines = narrow
+        inside = [
+            AdditiveLimit(one.per_layer[:, machines], one.upper[machines] if one.upper.ndim else one.upper, one.name)
+            for one in limits
+        ]
+        found_inside = milp_within(smaller, limits=inside, time_limit_s=time_limit_s)
+        return replace(found_inside, placement=read_only(machines[found_inside.placement]))
+    clock = Clock(time_limit_s)
     model = PlacementModel(problem, count_messages=delays or problem.max_server_visits is not None)
     for limit in limits:
         for machine in range(n_machines if limit.upper.ndim else 1):

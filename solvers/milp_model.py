@@ -24,7 +24,7 @@ which a search that HiGHS calls finished counts as a proof: HiGHS sees no smalle
 MOST_BEYOND = 1e6
 """How many times the value that larger one may be for that proof; beyond, what HiGHS cannot see is left as a gap."""
 
-WORTH_FORBIDDING = 1e3
+WORTH_FORBIDDING = 30.0
 """How many times the objective the largest coefficient may be before the program is solved again without the columns
 that cost more than the placement found."""
 
@@ -48,6 +48,7 @@ class Answer:
     bound: float  # of every point that satisfies the rows, in the objective's unit
     finished: bool  # HiGHS calls it optimal; otherwise the time was up
     largest: float  # largest absolute coefficient of the objective
+    margin: float = 0.0  # `LIMIT_MARGIN` if rows were widened by it: the bound may be lower by as much
 
     def gap_for(self, objective: float, *, value: float, spacing: float = 0.0) -> float:
         """Return by how much at most the objective can fall below that of a placement made from the columns.
@@ -73,7 +74,7 @@ class Answer:
                 f"HiGHS claims that nothing costs less than {self.bound!r}, yet its own answer costs {objective!r}; "
                 "the costs differ by too many orders of magnitude for it"
             )
-        gap, unseen = max(objective - self.bound, 0.0), PROOF_TOLERANCE * unit
+        gap, unseen = max(objective - self.bound, 0.0), (PROOF_TOLERANCE + self.margin) * unit
         if unit > MOST_BEYOND * abs(value) and unseen >= spacing:
             return max(gap, unseen)
         return 0.0 if self.finished and gap <= unseen else gap
@@ -101,6 +102,7 @@ class LinearModel:
     def __init__(self) -> None:
         self.n_columns = 0
         self.n_rows = 0
+        self._margin = 0.0
         self._lower: list[FloatArray] = []
         self._upper: list[FloatArray] = []
         self._forbidden: list[IntArray] = []
@@ -164,6 +166,7 @@ class LinearModel:
         with np.errstate(over="ignore"):  # a limit beyond float64 is none
             top = np.ldexp(upper + margin, exponent)
         self.add_rows(np.zeros(len(used)), used, np.ldexp(coefficients[used], exponent), upper=top, count=1)
+        self._margin = LIMIT_MARGIN
 
     def add_largest(self, totals: list[FloatArray], *, upper: float = math.inf) -> tuple[FloatArray, float]:
         """Add a column that no total, (n_columns,) coefficients, may pass, and what makes it the objective.
@@ -239,6 +242,7 @@ class LinearModel:
             bound=-math.inf if bound is None or math.isnan(bound) else math.ldexp(float(bound), -exponent),
             finished=result.status == 0,
             largest=float(np.abs(objective).max(initial=0.0)) if largest is None else largest,
+            margin=self._margin,
         )
 
 

@@ -115,6 +115,13 @@ def test_several_machines_with_delays_give_both_bounds(seed):
     if not rows:
         return
     solution = solve_milp(problem)
+    narrow = problem.narrowed()
+    if narrow is not None and narrow[0].n_machines == 2:
+        # Machines that nothing may use do not count: with two left, delays are paid by message, exactly.
+        assert solution.optimal
+        assert close(solution.value, naive.optimum(narrow[0]))
+        assert solution.value == evaluate(problem, solution.placement)
+        return
     assert close(solution.value, min(naive_tiers.pair_value(problem, p) for p in rows))
     assert close(solution.bound, min(naive_tiers.pair_value(problem, p, delays=False) for p in rows))
     assert solution.bound <= solution.value == evaluate(problem, solution.placement)
