@@ -84,7 +84,7 @@ def _read(path: Path) -> ModelProto:
     try:
         proto = onnx.load(path, load_external_data=False)
     except OSError as error:
-        raise ModelError(f"model '{path}' cannot be read: {error.strerror or error}") from error
+        raise ModelError(f"model '{path}' cannot be read: {error.strerror or error}; check the path") from error
     except Exception as error:  # each of onnx's formats, chosen by the file's ending, raises errors of its own
         raise ModelError(
             f"model '{path}' is not an ONNX file, or it is cut short; export or download it again"

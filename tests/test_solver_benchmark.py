@@ -18,7 +18,7 @@ from benchmarks.solvers.flow_libraries import INTEGER_TOLERANCE, Arcs, networkx,
 from benchmarks.solvers.highs import highs
 from benchmarks.solvers.section import DifferentOptimaError, same_value, seconds
 from benchmarks.solvers.timing import alternate, trial
-from solvers import Problem, evaluate, solve
+from solvers import MethodError, Problem, evaluate, solve
 from tests.scale import scaled
 
 INF = float("inf")
@@ -335,3 +335,21 @@ def test_every_section_is_a_module():
     from importlib.util import find_spec
 
     assert all(find_spec(module) is not None for module in SECTIONS.values())
+
+
+@pytest.mark.parametrize("n_layers", [500, 5000])
+@pytest.mark.parametrize("family", [*graphs.FOLDING, *graphs.WIDE])
+def test_every_method_agrees_with_pymaxflow_on_large_graphs(family, n_layers):
+    pytest.importorskip("maxflow")
+    from benchmarks.solvers.flow_libraries import pymaxflow
+
+    for kind in graphs.COST_KINDS:
+        problem = graphs.with_costs({**graphs.FOLDING, **graphs.WIDE}[family](n_layers), kind)
+        best = evaluate(problem, pymaxflow(problem))
+        for method in ("auto", "chain", "dp", "min-cut"):
+            try:
+                found = solve(problem, method)
+            except MethodError:
+                continue
+            assert found.optimal
+            assert found.value == pytest.approx(best, rel=1e-9)
