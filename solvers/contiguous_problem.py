@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers._arrays import FloatArray, IntArray, frozen_copy, read_only
+from solvers._checks import floats, listed, tensor_rows
 from solvers.errors import ProblemError
 from solvers.layer_graph import LayerGraph
 from solvers.problem import Problem
@@ -77,10 +78,10 @@ class PipelineProblem:
 
     def __post_init__(self) -> None:
         for name in ("layer_names", "kind_names"):
-            object.__setattr__(self, name, _listed(name, getattr(self, name)))
+            object.__setattr__(self, name, listed(name, getattr(self, name)))
         self._check_machines()
         for name in ("compute", "receive", "send", "memory_bytes", "memory_limit_bytes"):
-            object.__setattr__(self, name, _floats(name, getattr(self, name)))
+            object.__setattr__(self, name, floats(name, getattr(self, name)))
         self._check_costs()
         # Shapes, names, producers, consumers, cycles, colocated layers: the other problem's checks are the same.
         kinds = self.n_kinds
@@ -132,14 +133,14 @@ class PipelineProblem:
         >>> problem
         PipelineProblem(2 layers, 1 tensors, 2 machines)
         """
-        costs = _floats("compute", compute)
+        costs = floats("compute", compute)
         n_layers, n_kinds = costs.shape if costs.ndim == 2 else (0, 0)
-        rows = [_tensor_row(number, row) for number, row in enumerate(_listed("tensors", tensors))]
+        rows = tensor_rows(tensors, "time")
         offsets = np.cumsum([0] + [len(row[2]) for row in rows], dtype=np.int64)
         paying = np.ones(n_kinds) if pays_transfers is None else _array("pays_transfers", pays_transfers)
         if paying.shape != (n_kinds,) or paying.dtype.kind not in "biuf" or not bool(np.isin(paying, (0, 1)).all()):
             raise ProblemError(f"pays_transfers is {pays_transfers!r}; give one boolean for each of {n_kinds} kinds")
-        times = _floats("tensors", [row[1] for row in rows])
+        times = floats("tensors", [row[1] for row in rows])
         if times.ndim != 1:
             raise ProblemError(f"the list of tensor times has shape {times.shape}; give one number for each tensor")
         prices = np.where(paying[None, :] > 0, times[:, None], 0.0)
@@ -154,9 +155,9 @@ class PipelineProblem:
             memory_bytes=np.zeros(n_layers) if memory_bytes is None else memory_bytes,
             memory_limit_bytes=np.full(n_kinds, np.inf) if memory_limit_bytes is None else memory_limit_bytes,
             contiguous=np.ones(n_layers, dtype=np.bool_) if contiguous is None else contiguous,
-            colocated=tuple(_listed("a group of colocated", group) for group in _listed("colocated", colocated)),
-            layer_names=_listed("layer_names", layer_names),
-            kind_names=_listed("kind_names", kind_names),
+            colocated=tuple(listed("a group of colocated", group) for group in listed("colocated", colocated)),
+            layer_names=listed("layer_names", layer_names),
+            kind_names=listed("kind_names", kind_names),
         )
 
     @property
@@ -359,31 +360,8 @@ def _broken_rule(problem: PipelineProblem, machines: IntArray, memory_bytes: Flo
     return ""
 
 
-def _floats(name: str, values: Any) -> FloatArray:
-    try:
-        return frozen_copy(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"{name} is not an array of numbers: {error}") from None
-
-
 def _array(name: str, values: Any) -> NDArray[Any]:
     try:
         return np.asarray(values)
     except ValueError as error:  # rows of different lengths
         raise ProblemError(f"{name} is not an array: {error}") from None
-
-
-def _listed(name: str, values: Any) -> tuple[Any, ...]:
-    if not isinstance(values, str):  # which would fall apart into letters
-        try:
-            return tuple(values)
-        except TypeError:
-            pass
-    raise ProblemError(f"{name} is {values!r}; give a list")
-
-
-def _tensor_row(number: int, row: Any) -> tuple[Any, ...]:
-    parts = _listed(f"tensor {number}", row)
-    if len(parts) != 3:
-        raise ProblemError(f"tensor {number} is {row!r}; give (producer, time, consumers)")
-    return parts[0], parts[1], _listed(f"the list of consumers of tensor {number}", parts[2])

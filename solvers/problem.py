@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers._arrays import FloatArray, IntArray, frozen_copy
+from solvers._arrays import FloatArray, IntArray
+from solvers._checks import floats, integers, listed, tensor_rows
 from solvers.errors import InfeasibleError, ProblemError
 from solvers.layer_graph import LayerGraph
 
@@ -70,11 +71,11 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name in ("compute", "tensor_size_bytes", "per_tensor", "per_byte", "delay"):
-            object.__setattr__(self, name, _floats(name, getattr(self, name)))
+            object.__setattr__(self, name, floats(name, getattr(self, name)))
         for name in ("tensor_producer", "consumer_offsets", "consumer_layers"):
-            object.__setattr__(self, name, _integers(name, getattr(self, name)))
+            object.__setattr__(self, name, integers(name, getattr(self, name)))
         for name in ("layer_names", "tensor_names"):
-            object.__setattr__(self, name, _names(name, getattr(self, name)))
+            object.__setattr__(self, name, listed(name, getattr(self, name)))
         self._check_shapes()
         self._check_compute()
         self._check_links()
@@ -108,10 +109,10 @@ class Problem:
         >>> problem.n_layers, problem.n_machines, problem.n_tensors
         (2, 2, 1)
         """
-        costs = _floats("compute", compute)
+        costs = floats("compute", compute)
         n_machines = costs.shape[1] if costs.ndim == 2 else 0
         none = np.zeros((n_machines, n_machines))
-        rows = _triples(tensors)
+        rows = tensor_rows(tensors, "size_bytes")
         offsets = [0]
         layers: list[int] = []
         for _, _, consumers in rows:
@@ -119,15 +120,15 @@ class Problem:
             offsets.append(len(layers))
         return cls(
             compute=costs,
-            tensor_producer=_integers("tensor_producer", [row[0] for row in rows]),
-            tensor_size_bytes=_floats("tensor_size_bytes", [row[1] for row in rows]),
+            tensor_producer=integers("tensor_producer", [row[0] for row in rows]),
+            tensor_size_bytes=floats("tensor_size_bytes", [row[1] for row in rows]),
             consumer_offsets=np.array(offsets, dtype=np.int64),
-            consumer_layers=_integers("consumer_layers", layers),
+            consumer_layers=integers("consumer_layers", layers),
             per_tensor=none if per_tensor is None else per_tensor,
             per_byte=none if per_byte is None else per_byte,
             delay=none if delay is None else delay,
             max_server_visits=max_server_visits,
-            colocated=_rows("colocated", colocated),
+            colocated=tuple(listed("a group of colocated", group) for group in listed("colocated", colocated)),
             layer_names=layer_names,  # type: ignore[arg-type]
             tensor_names=tensor_names,  # type: ignore[arg-type]
         )
@@ -193,7 +194,7 @@ class Problem:
         for name, values in given.items():
             if values is None:
                 continue
-            array = _floats(name, values)
+            array = floats(name, values)
             if array.shape != getattr(self, name).shape:
                 raise ProblemError(f"{name} has shape {array.shape}; give {getattr(self, name).shape}")
             object.__setattr__(other, name, array)
@@ -336,7 +337,7 @@ class Problem:
             )
 
     def _check_colocated(self) -> None:
-        groups = tuple(tuple(int(layer) for layer in _integers("colocated", group)) for group in self.colocated)
+        groups = tuple(tuple(int(layer) for layer in integers("colocated", group)) for group in self.colocated)
         object.__setattr__(self, "colocated", groups)
         for group in groups:
             for layer in group:
@@ -382,42 +383,3 @@ class Problem:
             seen.add(layer)
             layer = before[layer]
         raise ProblemError(f"{self.layer(layer)} depends on its own output; layers must form an acyclic graph")
-
-
-def _floats(name: str, values: Any) -> FloatArray:
-    try:
-        if np.asarray(values).dtype.kind in "SUO":
-            raise TypeError("it holds texts or rows of different lengths")
-        return frozen_copy(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"{name} is not an array of numbers: {error}") from None
-
-
-def _integers(name: str, values: Any) -> IntArray:
-    try:
-        array = np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise ProblemError(f"{name} is not an array of whole numbers: {error}") from None
-    if array.size and array.dtype.kind not in "iu":
-        raise ProblemError(f"{name} has type {array.dtype}; give whole numbers")
-    return frozen_copy(array, np.int64)
-
-
-def _triples(tensors: Any) -> list[tuple[Any, Any, list[Any]]]:
-    try:
-        return [(producer, size_bytes, list(consumers)) for producer, size_bytes, consumers in tensors]
-    except (TypeError, ValueError):
-        raise ProblemError("tensors must be (producer, size_bytes, consumers) each, such as (0, 1e6, [1, 2])") from None
-
-
-def _rows(name: str, groups: Any) -> tuple[tuple[Any, ...], ...]:
-    try:
-        return tuple(tuple(group) for group in groups)
-    except TypeError:
-        raise ProblemError(f"{name} is {groups!r}; give groups of layers, such as [(1, 2), (4, 5)]") from None
-
-
-def _names(name: str, values: Any) -> tuple[str, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ProblemError(f"{name} is {values!r}; give one name each, or none")
-    return tuple(str(one) for one in values)
