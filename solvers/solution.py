@@ -56,11 +56,12 @@ class Solution:
 def cancellation(costs: FloatArray, value: float) -> float:
     """Return by how much a search that adds and subtracts `costs` may miss the optimum; 0 in all but odd cases.
 
-    Costs a billion times the value leave of it no more digits than a proof needs. Costs of one sign cannot do that to
-    a search that only adds.
+    It takes a cost a billion times the value and another one as small as that: the sum of both then keeps too few of
+    the small one's digits for a proof. Costs of one sign cannot do that to a search that only adds.
     """
-    largest = float(np.abs(np.where(np.isfinite(costs), costs, 0.0)).max(initial=0.0))
-    return ROUNDING * largest if largest > MOST_DIGITS * abs(value) else 0.0
+    sizes = np.abs(costs[np.isfinite(costs) & (costs != 0.0)])
+    largest = float(sizes.max(initial=0.0))
+    return ROUNDING * largest if largest > MOST_DIGITS * max(abs(value), float(sizes.min(initial=largest))) else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
