@@ -176,6 +176,8 @@ class _Given:
     def cancellation(self, values: FloatArray) -> FloatArray:
         """Return by how much rounding may have misled each search, as `solution.cancellation` does for one."""
         lost = np.zeros(len(values))
+        if self.compute.min(initial=0.0) >= 0.0:
+            return lost
         for index in np.flatnonzero(self.compute.min(axis=(1, 2), initial=0.0) < 0.0).tolist():
             lost[index] = cancellation(self.compute[index], float(values[index]))
         return lost
@@ -225,23 +227,32 @@ def _check(problem: Problem, name: str, array: FloatArray, own: FloatArray) -> N
 
 def _check_totals(problem: Problem, rows: dict[str, FloatArray]) -> None:
     """Refuse costs whose sums would leave float64, as `Problem` does."""
+    finite = np.isfinite(problem.compute)
+    n_layers, n_tensors, n_machines = problem.n_layers, problem.n_tensors, problem.n_machines
 
-    def most(name: str) -> FloatArray:
-        array = rows[name].reshape(len(rows[name]), -1)
-        return np.asarray(np.abs(np.where(np.isfinite(array), array, 0.0)).max(axis=1, initial=0.0))
+    def largest_total(*, each: bool) -> FloatArray:
+        """Of each problem, or of all of them at once."""
 
-    n_layers, n_sent = problem.n_layers, problem.n_tensors * problem.n_machines
-    with np.errstate(over="ignore"):
-        totals = (
-            most("compute") * n_layers,
-            (most("per_tensor") + most("tensor_size_bytes") * most("per_byte")) * n_sent,
-            most("delay") * (n_layers + problem.n_tensors) * problem.n_machines,
+        def most(name: str) -> FloatArray:
+            costs = rows[name]
+            axes = tuple(range(1, costs.ndim)) if each else None
+            where: Any = finite if name == "compute" else True
+            return np.maximum(-costs.min(axes, initial=0.0), costs.max(axes, initial=0.0, where=where))
+
+        with np.errstate(over="ignore"):
+            compute = most("compute") * n_layers
+            sent = (most("per_tensor") + most("tensor_size_bytes") * most("per_byte")) * n_tensors * n_machines
+            waiting = most("delay") * (n_layers + n_tensors) * n_machines
+        return np.asarray(np.maximum(np.maximum(compute, sent), waiting))
+
+    # One pass over everything is nearly always enough.
+    if largest_total(each=False) < LARGEST_TOTAL:
+        return
+    totals = largest_total(each=True)
+    if not totals.max() < LARGEST_TOTAL:
+        raise ProblemError(
+            f"the costs of problem {int(np.argmax(totals))} add up to more than float64 holds; use a larger unit"
         )
-    for total in totals:
-        if not total.max() < LARGEST_TOTAL:
-            raise ProblemError(
-                f"the costs of problem {int(np.argmax(total))} add up to more than float64 holds; use a larger unit"
-            )
 
 
 def _relaxed(problem: Problem, analysis: Analysis, given: _Given) -> tuple[NDArray[np.int8], bool]:
