@@ -86,5 +86,6 @@ def test_costs_of_many_magnitudes(seed):
     if best < INF:
         solution = milp_contiguous(problem)
         assert solution.value == pytest.approx(best, rel=1e-9, abs=0)
+        assert solution.bound <= best * (1 + 1e-9)
         # Where HiGHS's tolerances are coarser than a proof needs, the gap says by how little.
         assert solution.optimal or 0 < solution.value - solution.bound <= 1e-6 * solution.value
