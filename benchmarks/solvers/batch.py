@@ -9,7 +9,7 @@ from benchmarks.solvers import flow_libraries, light
 from benchmarks.solvers.section import Section, geometric_mean, same_optimum, same_value, seconds, spread, table
 from benchmarks.solvers.timing import alternate
 from graph_io import LIGHT_MODELS
-from solvers import Problem, analyse, evaluate, solve_batch
+from solvers import Problem, analyse, evaluate
 
 LIMIT = 5.0
 _NOISY, _QUICK_NOISY = 11, 7
@@ -45,13 +45,7 @@ def compare(problem: Problem, costs: light.Costs, rounds: int, *, networkx: bool
     arcs, graph = flow_libraries.Arcs.of(problem), flow_libraries.pymaxflow_graph()
     capacities = [flow_libraries.Capacities.of(one, arcs) for one in problems]
     calls: dict[str, Callable[[], Any]] = {
-        "batch": lambda: solve_batch(
-            problem,
-            compute=costs.compute,
-            per_byte=costs.per_byte,
-            tensor_size_bytes=costs.tensor_size_bytes,
-            analysis=analysis,
-        ),
+        "batch": lambda: costs.solved(problem, analysis),
         "pymaxflow": lambda: [flow_libraries.pymaxflow(one) for one in problems],
         "pymaxflow_rebuilt": lambda: [flow_libraries.pymaxflow_rebuilt(one, arcs, graph) for one in problems],
         "pymaxflow_filled": lambda: [

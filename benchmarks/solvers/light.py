@@ -21,7 +21,7 @@ from graph_io import light_model, load_graph, load_model
 from graph_io.graph import Granularity
 from partition.links import Link
 from partition.problem import build_bridge
-from solvers import Problem
+from solvers import Analysis, BatchSolution, Problem, solve_batch
 
 FloatArray = NDArray[np.float64]
 
@@ -62,6 +62,16 @@ class Costs:
             )
             for index in range(len(self))
         ]
+
+    def solved(self, problem: Problem, analysis: Analysis) -> BatchSolution:
+        """Solve all of them as one batch."""
+        return solve_batch(
+            problem,
+            compute=self.compute,
+            per_byte=self.per_byte,
+            tensor_size_bytes=self.tensor_size_bytes,
+            analysis=analysis,
+        )
 
 
 @cache

@@ -69,6 +69,7 @@ def compare(problem: Problem, rounds: int) -> list[dict[str, Any]]:
             timings = alternate(
                 {
                     "solve": lambda one=one: solve(one),  # type: ignore[misc]
+                    "dp": lambda one=one: solve(one, "dp"),  # type: ignore[misc]
                     "analysed": lambda one=one: solve(one, analysis=analysis),  # type: ignore[misc]
                     "pymaxflow": lambda one=one: flow_libraries.pymaxflow(one),  # type: ignore[misc]
                 },
@@ -125,29 +126,27 @@ def _section(rows: list[dict[str, Any]], fresh: dict[str, Any]) -> Section:
             chosen = [row for row in rows if row["model"] == model and row["costs"] == kind]
             middle = {
                 name: Timing.of([row[f"{name}_s"] for row in chosen]).row(name)
-                for name in ("solve", "analysed", "pymaxflow")
+                for name in ("solve", "dp", "analysed", "pymaxflow")
             }
             merged = {key: value for part in middle.values() for key, value in part.items()}
             lines.append(
                 (
                     f"{model}, {kind}",
                     str(chosen[0]["layers"]),
-                    spread(merged, "solve"),
-                    spread(merged, "analysed"),
-                    spread(merged, "pymaxflow"),
-                    f"{merged['solve_s'] / merged['pymaxflow_s']:.2f}",
-                    f"{merged['analysed_s'] / merged['pymaxflow_s']:.2f}",
+                    *(spread(merged, name) for name in ("solve", "dp", "analysed", "pymaxflow")),
+                    *(f"{merged[f'{name}_s'] / merged['pymaxflow_s']:.2f}" for name in ("solve", "dp", "analysed")),
                 )
             )
         chosen = [row for row in rows if row["model"] == model]
         middles = {name: Timing.of([row[f"{name}_s"] for row in chosen]).median_s for name in middle}
         for name, what, limit in (
-            ("solve", "with the symbolic phase", WITH_ANALYSIS_LIMIT),
+            ("solve", "nothing known before", WITH_ANALYSIS_LIMIT),
+            ("dp", "with the symbolic phase", WITH_ANALYSIS_LIMIT),
             ("analysed", "symbolic phase done", ANALYSED_LIMIT),
         ):
             value = middles[name] / middles["pymaxflow"]
             bars.append(Bar(f"single warm solve over PyMaxflow, {what}: {model}", value, limit, "lower"))
-    headings = ("one solve", "layers", "with symbolic", "without", "PyMaxflow", "ratio", "ratio, without")
+    headings = ("one solve", "layers", "auto", "dp, all phases", "dp, analysed", "PyMaxflow", "ratio", "dp", "analysed")
     notes = (
         f"fresh process, {fresh['layers']} layers: import {seconds(fresh['import_s'])} after NumPy's "
         f"{seconds(fresh['numpy_s'])}, first solve {seconds(fresh['solve_s'])} by {fresh['method']}; numba not loaded",

@@ -10,7 +10,7 @@ from benchmarks.solvers.highs import highs
 from benchmarks.solvers.section import Section, geometric_mean, same_value, spread, table
 from benchmarks.solvers.timing import alternate
 from graph_io import LIGHT_MODELS
-from solvers import Problem, analyse, evaluate, solve_batch
+from solvers import Problem, analyse, evaluate
 
 LIMIT = 500.0
 _NOISY, _QUICK_NOISY = 11, 7
@@ -66,13 +66,7 @@ def compare(problem: Problem, costs: light.Costs, rounds: int, by_highs: int = _
     every = costs.problems(problem)
     problems = [every[index] for index in chosen]
     calls: dict[str, Callable[[], Any]] = {
-        "batch": lambda: solve_batch(
-            problem,
-            compute=costs.compute,
-            per_byte=costs.per_byte,
-            tensor_size_bytes=costs.tensor_size_bytes,
-            analysis=analysis,
-        ),
+        "batch": lambda: costs.solved(problem, analysis),
         "highs": lambda: [highs(one) for one in problems],
     }
     found = calls["batch"]()
