@@ -156,9 +156,9 @@ def split_workload(
 
 def _one_accelerator(problem: "PipelineProblem") -> float | None:
     """Return what everything takes on one accelerator, where nothing is transferred; None if it cannot run there."""
-    from solvers.contiguous_problem import MEMORY_TOLERANCE
+    from solvers.solution import LIMIT_TOLERANCE
 
     total = float(problem.compute[:, _ACCELERATOR].sum())
-    limit = float(problem.memory_limit_bytes[_ACCELERATOR]) * (1 + MEMORY_TOLERANCE)
+    limit = float(problem.memory_limit_bytes[_ACCELERATOR]) * (1 + LIMIT_TOLERANCE)
     there_is_one = problem.machine_counts[_ACCELERATOR] > 0
     return total if there_is_one and math.isfinite(total) and problem.memory_bytes.sum() <= limit else None

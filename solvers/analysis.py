@@ -1,11 +1,12 @@
 """What can be worked out about a problem before its costs are known, to be used for any number of them."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray
-from solvers._jit import choose
+from solvers._jit import Backend, choose
 from solvers.elimination import Order, eliminate
 from solvers.errors import ProblemError
 from solvers.folding import Costs, Links, Vertices, fill, fold, group_sizes, place, unfold
@@ -128,10 +129,16 @@ def analyse(problem: Problem, *, work_limit: int = WORK_LIMIT) -> Analysis:
     return Analysis(problem, network, model, work_limit, problem.n_machines == 2 and ends_on_device(problem))
 
 
-def least(problem: Problem, network: Network, model: Model, per_tensor: FloatArray | None = None) -> IntArray | None:
-    """Return the cheapest placement without delays under `model`, or None if there is none. One numeric pass."""
-    backend = choose(problem.n_layers)
-    layout, order = model.layout, model.order
+def filled(
+    backend: Backend,
+    problem: Problem,
+    network: Network,
+    model: Model,
+    vertices: Vertices,
+    offsets: Any,
+    per_tensor: FloatArray | None = None,
+) -> tuple[Any, Any]:
+    """Return the vectors and tables of `model` under the problem's costs; views and results are the backend's."""
     sizes = backend.full(len(network.group_counts), 0.0, np.float64)
     backend.run(group_sizes, backend.view(network.group_of_tensor), backend.view(problem.tensor_size_bytes), sizes)
     costs = Costs(
@@ -141,14 +148,18 @@ def least(problem: Problem, network: Network, model: Model, per_tensor: FloatArr
         backend.view((problem.per_tensor if per_tensor is None else per_tensor).ravel()),
         backend.view(problem.per_byte.ravel()),
     )
-    vertices = backend.views(model.vertices)
-    vectors = backend.full(int(layout.vector_offsets[-1]), 0.0, np.float64)
-    tables = backend.full(layout.n_entries, 0.0, np.float64)
-    offsets = backend.view(layout.table_offsets)
-    ordered = model.states.ordered
-    backend.run(
-        fill, problem.n_machines, ordered, backend.views(model.links), vertices, costs, offsets, vectors, tables
-    )
+    vectors = backend.full(int(model.layout.vector_offsets[-1]), 0.0, np.float64)
+    tables = backend.full(model.layout.n_entries, 0.0, np.float64)
+    links, ordered = backend.views(model.links), model.states.ordered
+    backend.run(fill, problem.n_machines, ordered, links, vertices, costs, offsets, vectors, tables)
+    return vectors, tables
+
+
+def least(problem: Problem, network: Network, model: Model, per_tensor: FloatArray | None = None) -> IntArray | None:
+    """Return the cheapest placement without delays under `model`, or None if there is none. One numeric pass."""
+    backend, order, ordered = choose(problem.n_layers), model.order, model.states.ordered
+    vertices, offsets = backend.views(model.vertices), backend.view(model.layout.table_offsets)
+    vectors, tables = filled(backend, problem, network, model, vertices, offsets, per_tensor)
     steps = backend.views(order)
     best = backend.full(int(model.states.counts.max(initial=0)), 0.0, np.float64)
     strides = backend.full(order.n_strides, 0)

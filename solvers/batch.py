@@ -237,7 +237,7 @@ def _check_totals(problem: Problem, rows: dict[str, FloatArray]) -> None:
             costs = rows[name]
             axes = tuple(range(1, costs.ndim)) if each else None
             where: Any = finite if name == "compute" else True
-            return np.maximum(-costs.min(axes, initial=0.0), costs.max(axes, initial=0.0, where=where))
+            return np.asarray(np.maximum(-costs.min(axes, initial=0.0), costs.max(axes, initial=0.0, where=where)))
 
         with np.errstate(over="ignore"):
             compute = most("compute") * n_layers

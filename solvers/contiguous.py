@@ -22,14 +22,11 @@ from solvers.contiguous_problem import PipelineProblem, pipeline_loads, pipeline
 from solvers.contiguous_sweep import Machines, Parts, best_parts
 from solvers.down_sets import chain_of, down_sets
 from solvers.errors import InfeasibleError, MethodError, ProblemError
-from solvers.milp_model import Clock
+from solvers.milp_model import TIME_LIMIT_S, Clock
 from solvers.solution import PROOF_TOLERANCE, PipelineSolution
 
 DOWN_SET_LIMIT = 100_000
 """Down-sets that are made at most, unless `maximise_throughput` is told otherwise."""
-
-TIME_LIMIT_S = 60.0
-"""Seconds for HiGHS where there are too many down-sets."""
 
 STATE_LIMIT = 1 << 24
 """Down-sets times combinations of used machines that are kept at most: 16 bytes each."""

@@ -18,8 +18,9 @@ import numpy as np
 
 from solvers._arrays import FloatArray, IntArray
 from solvers.blocks import blocks_of
-from solvers.contiguous_problem import MEMORY_TOLERANCE, PipelineProblem
+from solvers.contiguous_problem import PipelineProblem
 from solvers.layer_graph import LayerGraph
+from solvers.solution import LIMIT_TOLERANCE
 
 FORBIDDEN = 1 << 61
 """Stands for an infinite time: more than any sum of finite ones."""
@@ -246,5 +247,5 @@ def _limits_on_grid(problem: PipelineProblem, limits: FloatArray, quantum: float
         if limit >= total:
             allowed.append(FORBIDDEN)
         else:
-            allowed.append(int(np.floor(limit * (1 + MEMORY_TOLERANCE) / quantum)))
+            allowed.append(int(np.floor(limit * (1 + LIMIT_TOLERANCE) / quantum)))
     return np.array(allowed, dtype=np.int64)

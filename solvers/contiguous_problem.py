@@ -23,9 +23,7 @@ from solvers._checks import floats, listed, tensor_rows
 from solvers.errors import ProblemError
 from solvers.layer_graph import LayerGraph
 from solvers.problem import Problem
-
-MEMORY_TOLERANCE = 1e-12
-"""Relative excess over a memory limit that counts as rounding of the sum."""
+from solvers.solution import LIMIT_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -348,7 +346,7 @@ def _broken_rule(problem: PipelineProblem, machines: IntArray, memory_bytes: Flo
         layer = int(np.argmax(forbidden))
         return f"{problem.layer(layer)} is not allowed on machine {machines[layer]}"
     limits = problem.memory_limit_bytes[kinds]
-    over = memory_bytes > limits * (1 + MEMORY_TOLERANCE)
+    over = memory_bytes > limits * (1 + LIMIT_TOLERANCE)
     if bool(np.any(over)):
         machine = int(np.argmax(over))
         return f"machine {machine} would hold {memory_bytes[machine]:.17g} bytes of {limits[machine]:.17g}"

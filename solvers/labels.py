@@ -15,10 +15,10 @@ import numpy as np
 
 from solvers._arrays import FloatArray, IntArray
 from solvers._jit import Backend, choose
-from solvers.analysis import Model
+from solvers.analysis import Model, filled
 from solvers.errors import InfeasibleError, MethodError
 from solvers.evaluation import delay_free_value
-from solvers.folding import Costs, fill, fold, group_sizes, place, unfold
+from solvers.folding import fold, place, unfold
 from solvers.label_kernels import Bounds, Fronts, Pool, Program, Sets, Small, Traces, complete, eliminate_labels, follow
 from solvers.label_program import program_of
 from solvers.network import Network
@@ -201,20 +201,7 @@ class LabelModel:
         return np.asarray(machines, dtype=np.int64)
 
     def _filled(self, problem: Problem) -> FloatArray:
-        backend, network = self.backend, self.network
-        sizes = backend.full(len(network.group_counts), 0.0, np.float64)
-        backend.run(group_sizes, backend.view(network.group_of_tensor), backend.view(problem.tensor_size_bytes), sizes)
-        costs = Costs(
-            backend.view(problem.compute.ravel()),
-            backend.view(network.group_counts),
-            sizes,
-            backend.view(problem.per_tensor.ravel()),
-            backend.view(problem.per_byte.ravel()),
-        )
-        vectors = backend.full(self.n_vectors, 0.0, np.float64)
-        tables = backend.full(self.model.layout.n_entries, 0.0, np.float64)
-        links, ordered = backend.views(self.model.links), self.model.states.ordered
-        backend.run(fill, problem.n_machines, ordered, links, self._vertices, costs, self._offsets, vectors, tables)
+        vectors, tables = filled(self.backend, problem, self.network, self.model, self._vertices, self._offsets)
         return np.concatenate([np.asarray(vectors), np.asarray(tables), np.zeros(2)])
 
     def _weighted(self, weights: Sequence[float]) -> FloatArray:

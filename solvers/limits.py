@@ -17,15 +17,10 @@ from solvers.errors import InfeasibleError, MethodError, ProblemError
 from solvers.evaluation import delay_cost, delay_free_value, evaluate, stages
 from solvers.label_search import Within, cheapest_within, common_pins
 from solvers.labels import LABEL_LIMIT, LabelModel
+from solvers.milp_model import TIME_LIMIT_S
 from solvers.problem import Problem
-from solvers.solution import Solution
+from solvers.solution import LIMIT_TOLERANCE, Solution
 from solvers.visits import device_only, highest_stage_allowed
-
-LIMIT_TOLERANCE = 1e-12
-"""How far a sum may pass its limit, relative to the limit: what float64 loses when it adds up."""
-
-TIME_LIMIT_S = 60.0
-"""Seconds for HiGHS where labels pass their limit."""
 
 
 def within_deadline(
@@ -82,16 +77,14 @@ def within_deadline(
     deadline_s = real("deadline_s", deadline_s)
     require_count("label_limit", label_limit, least=0)
     energy, latency = common_pins(energy, latency)
-    narrow, narrow_latency = energy.narrowed(), latency.narrowed()
-    if energy.n_machines > 2 and narrow is not None and narrow_latency is not None:
-        found = within_deadline(
-            narrow[0],
-            narrow_latency[0],
-            deadline_s,
-            label_limit=label_limit,
-            time_limit_s=time_limit_s,
-        )
-        return Solution(read_only(narrow[1][found.placement]), found.value, found.bound, found.method)
+    if energy.n_machines > 2:
+        # Both allow the same machines, so either both have some that nothing may use, or neither has.
+        narrow, narrow_latency = energy.narrowed(), latency.narrowed()
+        if narrow is not None and narrow_latency is not None:
+            found = within_deadline(
+                narrow[0], narrow_latency[0], deadline_s, label_limit=label_limit, time_limit_s=time_limit_s
+            )
+            return found.on(narrow[1])
     delays = bool(energy.delay.any() or latency.delay.any())
     if delays and energy.n_machines > 2:
         raise MethodError(
@@ -175,9 +168,9 @@ def within_memory(
     sizes, tops = checked_memory(problem, bytes_per_layer, limits)
     narrow = problem.narrowed() if problem.n_machines > 2 else None
     if narrow is not None:
-        inside = tops[narrow[1]]
-        found = within_memory(narrow[0], sizes, inside, label_limit=label_limit, time_limit_s=time_limit_s)
-        return Solution(read_only(narrow[1][found.placement]), found.value, found.bound, found.method)
+        smaller, machines = narrow
+        found = within_memory(smaller, sizes, tops[machines], label_limit=label_limit, time_limit_s=time_limit_s)
+        return found.on(machines)
     limited = [k for k in range(problem.n_machines) if tops[k] < np.inf]
     padded = [float(tops[k] + LIMIT_TOLERANCE * abs(tops[k])) for k in limited]
 

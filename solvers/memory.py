@@ -12,9 +12,10 @@ from solvers._arrays import FloatArray, read_only
 from solvers.errors import InfeasibleError, MethodError
 from solvers.evaluation import checked_placement
 from solvers.labels import LABEL_LIMIT
-from solvers.limits import LIMIT_TOLERANCE, TIME_LIMIT_S, checked_memory, within_memory
+from solvers.limits import checked_memory, within_memory
+from solvers.milp_model import TIME_LIMIT_S
 from solvers.problem import Problem
-from solvers.solution import Solution
+from solvers.solution import LIMIT_TOLERANCE, Solution
 
 MOST_TIGHTENINGS = 100
 """Times that the room for weights may shrink."""

@@ -6,21 +6,19 @@ gap where these are coarse beside the value: see `solvers.milp_model`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, frozen_copy, read_only
+from solvers._checks import real
 from solvers.errors import InfeasibleError, MethodError, ProblemError
 from solvers.evaluation import breakdown, evaluate
 from solvers.milp_model import WORTH_FORBIDDING, Clock, spacing_of
 from solvers.milp_placement import PlacementModel
 from solvers.problem import Problem
-from solvers.solution import Solution
-
-LIMIT_TOLERANCE = 1e-12
-"""How far a sum may pass its limit, relative to the limit: what float64 loses when it adds up."""
+from solvers.solution import LIMIT_TOLERANCE, Solution
 
 MOST_REJECTED = 200
 """Placements that HiGHS may propose although they pass a limit by less than its own tolerance."""
@@ -145,8 +143,7 @@ def milp_within(problem: Problem, *, limits: Sequence[AdditiveLimit], time_limit
             AdditiveLimit(one.per_layer[:, machines], one.upper[machines] if one.upper.ndim else one.upper, one.name)
             for one in limits
         ]
-        found_inside = milp_within(smaller, limits=inside, time_limit_s=time_limit_s)
-        return replace(found_inside, placement=read_only(machines[found_inside.placement]))
+        return milp_within(smaller, limits=inside, time_limit_s=time_limit_s).on(machines)
     clock = Clock(time_limit_s)
     model = PlacementModel(problem, count_messages=delays or problem.max_server_visits is not None)
     for limit in limits:
@@ -207,8 +204,7 @@ def milp_deadline(
     >>> [milp_deadline(energy, latency, deadline_s).value for deadline_s in (9.0, 8.0, 1.5)]
     [1.0, 4.0, 4.0]
     """
-    if np.isnan(deadline_s):
-        raise ProblemError("deadline_s is nan; give a number of seconds")
+    deadline_s = real("deadline_s", deadline_s)
     same = energy.compute.shape == latency.compute.shape
     for name in ("tensor_producer", "consumer_offsets", "consumer_layers"):
         same = same and np.array_equal(getattr(energy, name), getattr(latency, name))

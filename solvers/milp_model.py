@@ -17,6 +17,9 @@ import numpy as np
 from solvers._arrays import FloatArray, IntArray
 from solvers.errors import InfeasibleError, MethodError, ProblemError
 
+TIME_LIMIT_S = 60.0
+"""Seconds for HiGHS where another method passed its limit."""
+
 PROOF_TOLERANCE = 1e-9
 """Distance between value and HiGHS's bound, relative to the larger of the objective and its largest coefficient, up to
 which a search that HiGHS calls finished counts as a proof: HiGHS sees no smaller differences."""

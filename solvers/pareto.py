@@ -103,11 +103,13 @@ def pareto_front(
     if epsilon is not None and not 0 < real("epsilon", epsilon) < np.inf:
         raise ProblemError(f"epsilon is {epsilon!r}; give a finite number > 0, or None for the exact front alone")
     first, second = common_pins(first, second)
-    narrow, narrow_second = first.narrowed(), second.narrowed()
-    if first.n_machines > 2 and narrow is not None and narrow_second is not None:
-        front = pareto_front(narrow[0], narrow_second[0], label_limit=label_limit, epsilon=epsilon)
-        wide = (Point(p.first, p.second, read_only(narrow[1][p.placement])) for p in front.points)
-        return Front(tuple(wide), front.epsilon, front.n_labels)
+    if first.n_machines > 2:
+        # Both allow the same machines, so either both have some that nothing may use, or neither has.
+        narrow, narrow_second = first.narrowed(), second.narrowed()
+        if narrow is not None and narrow_second is not None:
+            front = pareto_front(narrow[0], narrow_second[0], label_limit=label_limit, epsilon=epsilon)
+            wide = (Point(p.first, p.second, read_only(narrow[1][p.placement])) for p in front.points)
+            return Front(tuple(wide), front.epsilon, front.n_labels)
     delays = bool(first.delay.any() or second.delay.any())
     if delays and first.n_machines > 2:
         raise MethodError(

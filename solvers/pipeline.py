@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
+from solvers._checks import require_count
 from solvers.analysis import Analysis, analyse
-from solvers.errors import InfeasibleError, MethodError, ProblemError
+from solvers.errors import InfeasibleError, MethodError
 from solvers.evaluation import checked_placement, delay_free_value
 from solvers.label_search import rising_targets
 from solvers.labels import ROUNDING, Cut, LabelModel
-from solvers.milp_model import Clock
+from solvers.milp_model import TIME_LIMIT_S, Clock
 from solvers.problem import Problem
 from solvers.solution import Solution
-
-TIME_LIMIT_S = 60.0
-"""Seconds for HiGHS where labels pass their limit."""
 
 MOST_STEPS = 60
 """Passes for the weights of the bound: a better bound saves labels, it does not make the answer more exact."""
@@ -84,8 +82,7 @@ def pipeline_throughput(
     >>> pipeline_throughput(problem)
     Solution(5, optimal, 2 of 3 layers off the device, labels)
     """
-    if not isinstance(label_limit, int | np.integer) or isinstance(label_limit, bool) or label_limit < 0:
-        raise ProblemError(f"label_limit is {label_limit!r}; give a whole number >= 0")
+    require_count("label_limit", label_limit, least=0)
     Clock(time_limit_s)  # refuses what is no time, whichever method answers
     if problem.n_machines > 2:
         narrow = problem.narrowed()
@@ -93,7 +90,7 @@ def pipeline_throughput(
             found = pipeline_throughput(
                 narrow[0], half_duplex=half_duplex, label_limit=label_limit, time_limit_s=time_limit_s
             )
-            return Solution(read_only(narrow[1][found.placement]), found.value, found.bound, found.method)
+            return found.on(narrow[1])
     climb = None
     if problem.n_machines <= 2:
         try:

@@ -1,6 +1,6 @@
 """What a method answers: a placement, its value, and how far it is proven."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from solvers.problem import Problem
 PROOF_TOLERANCE = 1e-12
 """Relative distance between value and bound up to which a solution counts as proven."""
 
+
+LIMIT_TOLERANCE = 1e-12
+"""How far a sum may pass its limit, relative to the limit: what float64 loses when it adds up."""
 
 ROUNDING = 1e-14
 """What a search may lose, relative to the largest cost that it adds and subtracts."""
@@ -36,6 +39,10 @@ class Solution:
             bound = value - (cancellation(problem.compute, value) if problem.compute.min(initial=0.0) < 0.0 else 0.0)
         proven = min(bound, value)
         return cls(read_only(placement.copy()), value, proven, method)
+
+    def on(self, machines: IntArray) -> "Solution":
+        """Return the same with machine k called ``machines[k]``: the way back from `Problem.narrowed`."""
+        return replace(self, placement=read_only(machines[self.placement]))
 
     @property
     def gap(self) -> float:

@@ -1,8 +1,5 @@
 """The face: pick a method, run it, answer with a Solution."""
 
-from dataclasses import replace
-
-from solvers._arrays import read_only
 from solvers.analysis import WORK_LIMIT, Analysis, analyse
 from solvers.branch_aware import solve_branch_aware
 from solvers.errors import MethodError
@@ -75,8 +72,7 @@ def solve(
         narrow = problem.narrowed()
     if narrow is not None:
         smaller, machines = narrow
-        found = solve(smaller, method, node_limit=node_limit, time_limit_s=time_limit_s)
-        return replace(found, placement=read_only(machines[found.placement]))
+        return solve(smaller, method, node_limit=node_limit, time_limit_s=time_limit_s).on(machines)
     if method == "auto":
         if analysis is not None:
             return solve_branch_aware(problem, analysis=analysis)
