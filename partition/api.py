@@ -18,6 +18,8 @@ from partition.units import parse_size
 
 MachineLike = str | PathLike[str] | Machine | Timings
 Method = Literal["auto", "chain", "dp", "min-cut", "milp"]
+STILL_THE_INPUT = DATA_MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}
+"""Operators whose output shows as much as their input."""
 DEFAULT_DEVICE, DEFAULT_SERVER = "raspberry-pi-4", "xeon-server"
 
 
@@ -188,7 +190,7 @@ def _input_readers(graph: LayerGraph) -> dict[str, str]:
         if read is None:
             continue
         readers[layer_id] = read
-        if (DATA_MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}).issuperset(layer.op_types):
+        if STILL_THE_INPUT.issuperset(layer.op_types):
             raw.update(dict.fromkeys(layer.outputs, read))
     return readers
 

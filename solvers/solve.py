@@ -81,9 +81,8 @@ def solve(
 
 
 def _first_that_takes(problem: Problem, node_limit: int | None, time_limit_s: float | None) -> Solution:
-    methods: tuple[str, ...] = METHODS
-    if problem.n_machines == 2 and problem.max_server_visits is None and not problem.delay.any():
-        methods = ("chain", "min-cut")
+    one_cut = problem.n_machines == 2 and problem.max_server_visits is None and not problem.delay.any()
+    methods = ("chain", "min-cut") if one_cut else METHODS
     # On two machines branching is quicker than wide tables; on more there is only the integer program, which is slow.
     work_limit = 1_000_000 + 512 * problem.n_layers if problem.n_machines == 2 else WORK_LIMIT
     refusals = []
@@ -93,9 +92,7 @@ def _first_that_takes(problem: Problem, node_limit: int | None, time_limit_s: fl
         except MethodError as refusal:
             refusals.append(str(refusal))
             continue
-        if method == "min-cut" and methods[-1] == method and not found.optimal:
-            return _better_by_dp(problem, found, work_limit)
-        return found
+        return _better_by_dp(problem, found, work_limit) if one_cut and not found.optimal else found
     raise MethodError("no method takes this problem: " + "; ".join(refusals))
 
 
