@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graph_io.cuts import head_of_cut, single_tensor_cuts
-    from graph_io.deployed import deployed_kernels, unnamed_kernel
+    from graph_io.deployed import DeployedKernel, deployed_kernels, kernel_list, unnamed_kernel
     from graph_io.errors import ModelError, runtime_reason
     from graph_io.features import DATA_MOVEMENT
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
+    from graph_io.kernel_features import KernelFeatures
     from graph_io.light_models import LIGHT_MODELS, light_model
     from graph_io.model import Model, ModelSource, least_precise_float, load_model
     from graph_io.shapes import fix_input_dims, input_dtypes, random_inputs
@@ -20,7 +21,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "DATA_MOVEMENT": "features",
+    "DeployedKernel": "deployed",
     "Granularity": "graph",
+    "KernelFeatures": "kernel_features",
     "LIGHT_MODELS": "light_models",
     "Layer": "graph",
     "LayerGraph": "graph",
@@ -33,6 +36,7 @@ _HOMES = {
     "fix_input_dims": "shapes",
     "head_of_cut": "cuts",
     "input_dtypes": "shapes",
+    "kernel_list": "deployed",
     "least_precise_float": "model",
     "light_model": "light_models",
     "load_graph": "graph",
@@ -49,7 +53,9 @@ _HOMES = {
 __all__ = [
     "DATA_MOVEMENT",
     "LIGHT_MODELS",
+    "DeployedKernel",
     "Granularity",
+    "KernelFeatures",
     "Layer",
     "LayerGraph",
     "Model",
@@ -61,6 +67,7 @@ __all__ = [
     "fix_input_dims",
     "head_of_cut",
     "input_dtypes",
+    "kernel_list",
     "least_precise_float",
     "light_model",
     "load_graph",

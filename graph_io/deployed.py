@@ -1,17 +1,22 @@
-"""Which layers each kernel of the deployed model stands for, so that a profile of it can be attributed to layers.
+"""Which layers each kernel of the deployed model stands for, and what decides its time.
+
+So the profile of a model, or a prediction kernel by kernel, can be attributed to layers.
 
 At its highest optimisation level the runtime changes data layouts: it renames tensors and inserts reorders. Tensors are
 followed through both; a reorder belongs to the layers that asked for it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from onnx import NodeProto
+from onnx import GraphProto, NodeProto
 
 from graph_io.dataflow import Dataflow, dataflow, node_reads
 from graph_io.errors import ModelError
-from graph_io.fusion import optimized_nodes, trace_kernels
+from graph_io.fusion import optimized_graph, trace_kernels
 from graph_io.graph import LayerGraph
+from graph_io.kernel_features import KernelFeatures, kernel_features
+from graph_io.kernel_shapes import deployed_shapes
 
 # The layout pass names its node after the tensor that it stands for, with one of these behind it.
 _SUFFIXES = ("_bn_nchwc", "_mul_nchwc", "_nchwc")
@@ -39,13 +44,62 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
     ModelError
         The runtime cannot write down its optimised graph, or a kernel of it cannot be followed back.
     """
+    return _attributed(graph).layers
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedKernel:
+    """One kernel of the deployed model: its node's name, the layers whose work it does, and its features."""
+
+    name: str
+    layers: tuple[str, ...]
+    features: KernelFeatures
+
+
+def kernel_list(graph: LayerGraph) -> tuple[DeployedKernel, ...]:
+    """List the kernels of the fully optimised model with their static features, in the order of running.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+        From `load_graph`; the list is kept in it, as the attribute ``kernels``.
+
+    Returns
+    -------
+    tuple of DeployedKernel
+
+    Raises
+    ------
+    ModelError
+        As `deployed_kernels`.
+    """
+    if "kernels" not in graph.graph:
+        found = _attributed(graph)
+        shapes, constants = deployed_shapes(found.optimized, graph.graph["shapes"], found.originals)
+        graph.graph["kernels"] = tuple(
+            DeployedKernel(node.name, found.layers[node.name], kernel_features(node, shapes, constants))
+            for node in found.optimized.node
+        )
+    kernels: tuple[DeployedKernel, ...] = graph.graph["kernels"]
+    return kernels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Attributed:
+    optimized: GraphProto
+    originals: dict[str, str]
+    layers: dict[str, tuple[str, ...]]
+
+
+def _attributed(graph: LayerGraph) -> _Attributed:
     model = graph.graph["model"]
     flow = dataflow(model.proto)
-    nodes = optimized_nodes(model, level="all")
-    if nodes is None:
+    optimized = optimized_graph(model, level="all")
+    if optimized is None:
         raise ModelError(
             f"model '{model.name}' is too large for the runtime to write its optimised graph; it cannot be profiled yet"
         )
+    nodes = optimized.node
     for node in nodes:
         # Inlined functions leave nodes without a name; the profiler calls them by operator and a number of its own.
         node.name = node.name or unnamed_kernel(node.op_type)
@@ -66,7 +120,7 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
             f"model '{model.name}': the runtime's kernel '{lost.name}' ({lost.op_type}) cannot be followed back to a "
             "layer, so this model cannot be profiled; plan it with a machine file"
         )
-    return attributed
+    return _Attributed(optimized, originals, attributed)
 
 
 def unnamed_kernel(op_type: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import networkx as nx
 import onnx
-from onnx import NodeProto
+from onnx import GraphProto, NodeProto
 
 from graph_io.dataflow import Dataflow, node_reads
 from graph_io.errors import ModelError, runtime_reason
@@ -67,13 +67,13 @@ def fused_groups(model: Model, flow: Dataflow) -> tuple[tuple[Group, ...], tuple
     ModelError
         The runtime refuses the model, for example for an operator that it lacks.
     """
-    nodes = optimized_nodes(model, level="extended")
-    if nodes is None:
+    optimized = optimized_graph(model, level="extended")
+    if optimized is None:
         return single_groups(flow), (
             "the runtime could not write its optimised graph: every node is a layer of its own",
         )
     quantized = [node.output[0] for node in flow.nodes if node.op_type == "QuantizeLinear"]
-    kernels = trace_kernels(flow, nodes, boundaries=quantized)
+    kernels = trace_kernels(flow, optimized.node, boundaries=quantized)
     by_rule = 0
     candidates: list[Group] = []
     for kernel in kernels:
@@ -119,8 +119,8 @@ def single_groups(flow: Dataflow) -> tuple[Group, ...]:
     return tuple((number,) for number in range(len(flow.nodes)))
 
 
-def optimized_nodes(model: Model, *, level: str) -> Sequence[NodeProto] | None:
-    """Let the runtime optimise a model and return the nodes of the result; None where it cannot write it down.
+def optimized_graph(model: Model, *, level: str) -> GraphProto | None:
+    """Let the runtime optimise a model and return the resulting graph; None where it cannot write it down.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def optimized_nodes(model: Model, *, level: str) -> Sequence[NodeProto] | None:
             raise ModelError(f"model '{model.name}' cannot run in onnxruntime: {runtime_reason(error)}") from error
         if level == "none":
             return None
-        return list(onnx.load(result, load_external_data=False).graph.node)
+        return onnx.load(result, load_external_data=False).graph
 
 
 def trace_kernels(

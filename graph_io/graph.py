@@ -10,7 +10,7 @@ from graph_io.dataflow import Dataflow, dataflow
 from graph_io.dtypes import size_bytes
 from graph_io.errors import ModelError
 from graph_io.features import node_flops, traffic_bytes, unpriced
-from graph_io.fusion import Group, fused_groups, optimized_nodes, single_groups
+from graph_io.fusion import Group, fused_groups, optimized_graph, single_groups
 from graph_io.model import Model, ModelSource, load_model
 from graph_io.shapes import ShapeAndType, concrete_shapes, fix_input_dims
 from graph_io.skeleton import structure_sha256
@@ -107,8 +107,8 @@ def load_graph(
         once annotated). Edge: ``tensors: tuple[str, ...]``, the tensors that pass. Graph attributes: ``name`` (str),
         ``model`` (`Model`), ``tensors`` (name to `Tensor`), ``inputs`` and ``outputs`` (names, of the model),
         ``constant_outputs`` (name to `Tensor`, of outputs that no input reaches), ``granularity``, ``dims`` (dict),
-        ``input_shapes`` (name to shape), ``constant_bytes`` (name to int), ``structure_sha256`` (str), ``notes`` (tuple
-        of str: what was assumed or changed).
+        ``input_shapes`` (name to shape), ``shapes`` (name of every tensor to its type and shape), ``constant_bytes``
+        (name to int), ``structure_sha256`` (str), ``notes`` (tuple of str: what was assumed or changed).
 
     Raises
     ------
@@ -125,7 +125,7 @@ def load_graph(
     if granularity == "layer":
         groups, group_notes = fused_groups(model, flow)
     else:
-        optimized_nodes(model, level="none")
+        optimized_graph(model, level="none")
         groups, group_notes = single_groups(flow), ()
     shapes, shape_notes = concrete_shapes(model, flow, input_shapes)
 
@@ -146,6 +146,7 @@ def load_graph(
         },
         dims=dict(dims or {}),
         input_shapes=input_shapes,
+        shapes=shapes,
         constant_bytes=sizes,
         structure_sha256=structure_sha256(model.proto),
         notes=(*model.notes, *dim_notes, *shape_notes, *group_notes, *unpriced(flow.nodes)),

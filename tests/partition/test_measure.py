@@ -12,7 +12,8 @@ from graph_io import ModelError
 from partition import InputError, Timings, annotate, load_machine, load_timings, measure, partition
 from partition.files import write_json
 from partition.latency.annotate import latencies_for, sharing_weights
-from partition.latency.measure import _read_profile, _unattributed
+from partition.latency.measure import _unattributed
+from partition.latency.profiling import read_profile
 from partition.latency.timings import LayerTiming
 from tests.models import model, node, relu_chain, value
 from tests.partition.costs import timings_of
@@ -156,7 +157,7 @@ def events(*kernels, runs=4):
 def test_what_lies_in_a_body_is_not_counted_beside_it():
     # The last of the body starts after the rounded end of the loop, and the next kernel at that end.
     kernels = [("i", "Add", 1, 3), ("i", "Add", 5, 4), ("late", "Add", 11, 1), ("loop", "Loop", 0, 10)]
-    profile = _read_profile(events(*kernels, ("t", "Tanh", 10, 30)), 1, {"loop", "t"})
+    profile = read_profile(events(*kernels, ("t", "Tanh", 10, 30)), 1, {"loop", "t"})
     assert set(profile.total_s) == set(profile.kernels_s) == {"loop", "t"}
     assert profile.total_s["t"] == pytest.approx(120e-6)
     assert profile.kernels_s["t"] == pytest.approx([30e-6])
@@ -165,16 +166,16 @@ def test_what_lies_in_a_body_is_not_counted_beside_it():
 
 def test_kernels_without_a_layer_are_named_or_refused():
     kernels = {"t": ("t",), "gone": ("t",)}
-    profile = _read_profile(events(("t", "Tanh", 0, 995), ("odd", "Relu", 995, 5)), 1, kernels)
+    profile = read_profile(events(("t", "Tanh", 0, 995), ("odd", "Relu", 995, 5)), 1, kernels)
     assert _unattributed("m", kernels, profile) == (
         "1 kernels did not appear in the profile and count as 0: gone",
         "0.50% of the profiled time belongs to no layer and is left out: 'odd'",
     )
-    profile = _read_profile(events(("t", "Tanh", 0, 900), ("odd", "Relu", 900, 100)), 1, kernels)
+    profile = read_profile(events(("t", "Tanh", 0, 900), ("odd", "Relu", 900, 100)), 1, kernels)
     with pytest.raises(InputError, match=r"model 'm': 10.0% of the profiled time is in kernels .*\('odd'\)"):
         _unattributed("m", kernels, profile)
     with pytest.raises(InputError, match=r"100.0% of the profiled time .*did not run every time"):
-        _unattributed("m", kernels, _read_profile(events(("t", "Tanh", 0, 900), runs=3), 1, kernels))
+        _unattributed("m", kernels, read_profile(events(("t", "Tanh", 0, 900), runs=3), 1, kernels))
 
 
 def test_a_kernel_that_belongs_to_no_layer_is_not_dropped(monkeypatch):

@@ -1,0 +1,124 @@
+"""Type and shape of every tensor of an optimised graph, those that the runtime invented included."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import GraphProto, NodeProto, TypeProto, helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
+
+from graph_io.dtypes import dtype_name
+
+ShapeAndType = tuple[str, tuple[int, ...]]
+# Of the runtime's own operators these put out what their first input looks like; the others here are products.
+_PRODUCTS = frozenset({"FusedMatMul", "FusedGemm", "TransposeMatMul"})
+
+
+def deployed_shapes(
+    graph: GraphProto, known: Mapping[str, ShapeAndType], originals: Mapping[str, str]
+) -> tuple[dict[str, ShapeAndType], frozenset[str]]:
+    """Find type and shape of the tensors of an optimised graph.
+
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+        Nodes in topological order.
+    known : mapping of str to (str, tuple of int)
+        Of the original tensors.
+    originals : mapping of str to str
+        Renamed tensors to the original ones with the same values.
+
+    Returns
+    -------
+    shapes : dict
+        By name in the optimised graph. A tensor that the runtime invented gets the shape that follows from its node;
+        where none follows it is left out.
+    constants : frozenset of str
+        The initializers.
+
+    Notes
+    -----
+    A tensor in a blocked layout has the shape of the original one: the layout is the kernel's affair.
+    """
+    shapes: dict[str, ShapeAndType] = {}
+    values: dict[str, np.ndarray] = {}
+    for tensor in graph.initializer:
+        dtype = dtype_name(tensor.data_type)
+        if dtype is not None:
+            shapes[tensor.name] = (dtype, tuple(tensor.dims))
+            if not uses_external_data(tensor) and len(tensor.dims) <= 1 and dtype.startswith("int"):
+                values[tensor.name] = numpy_helper.to_array(tensor)
+    constants = frozenset(tensor.name for tensor in graph.initializer)
+    shapes |= {value.name: known[value.name] for value in graph.input if value.name in known}
+    for node in graph.node:
+        for name in node.input:
+            if name and name not in shapes and originals.get(name, name) in known:
+                shapes[name] = known[originals.get(name, name)]
+        invented = []
+        for name in node.output:
+            original = originals.get(name, name)
+            if original in known:
+                shapes[name] = known[original]
+            elif name:
+                invented.append(name)
+        if invented:
+            shapes |= _invented(node, shapes, values)
+    return shapes, constants
+
+
+def _invented(
+    node: NodeProto, shapes: Mapping[str, ShapeAndType], values: Mapping[str, np.ndarray]
+) -> dict[str, ShapeAndType]:
+    """Return what can be said of the outputs of a node that are not known yet."""
+    inputs = [name for name in node.input if name]
+    if not inputs or inputs[0] not in shapes:
+        return {}
+    if node.op_type in _PRODUCTS:
+        first = _product(node, shapes)
+        return {} if first is None else {node.output[0]: first}
+    if not node.domain:
+        found = _inferred(node, shapes, values)
+        if found:
+            return {name: shape for name, shape in found.items() if name not in shapes}
+    return {node.output[0]: shapes[inputs[0]]} if node.output[0] not in shapes else {}
+
+
+def _product(node: NodeProto, shapes: Mapping[str, ShapeAndType]) -> ShapeAndType | None:
+    if node.input[1] not in shapes:
+        return None
+    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    dtype, left = shapes[node.input[0]]
+    right = shapes[node.input[1]][1]
+    if min(len(left), len(right)) < 2:
+        return None
+    rows = left[-1] if attributes.get("transA") else left[-2]
+    columns = right[-2] if attributes.get("transB") else right[-1]
+    outer = left[:-2] if len(left) >= len(right) else right[:-2]
+    return dtype, (*outer, rows, columns)
+
+
+def _inferred(
+    node: NodeProto, shapes: Mapping[str, ShapeAndType], values: Mapping[str, np.ndarray]
+) -> dict[str, ShapeAndType]:
+    """Ask ONNX's shape inference about one node of the standard domain."""
+    schema = onnx.defs.get_schema(node.op_type)
+    types: dict[str, TypeProto] = {}
+    data = {}
+    for name in node.input:
+        if name and name in shapes:
+            dtype, shape = shapes[name]
+            types[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+            if name in values:
+                data[name] = numpy_helper.from_array(values[name], name)
+    try:
+        found = onnx.shape_inference.infer_node_outputs(schema, node, types, data)
+    except Exception:  # InferenceError, ValidationError or a bare RuntimeError: nothing is known then
+        return {}
+    result = {}
+    for name, value in found.items():
+        dims = value.tensor_type.shape.dim
+        element_type = dtype_name(value.tensor_type.elem_type)
+        known = value.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
+        if element_type is not None and known:
+            result[name] = (element_type, tuple(dim.dim_value for dim in dims))
+    return result
