@@ -19,11 +19,12 @@ from graph_io import LIGHT_MODELS
 
 BENCHMARKS = {
     "emit": "what splitting costs: parts against the whole model, and the command against loading the model",
+    "accuracy": "predicted costs against the clock: measured, predicted, under load, and the cuts that follow",
     "solvers": "what finding the best placement costs, against minimum-cut libraries and HiGHS",
 }
 # Modules that a benchmark needs beyond the library's own.
 EXTRAS = {"solvers": ("maxflow", "igraph", "ortools")}
-SECTIONED = ("solvers",)
+SECTIONED = ("accuracy", "solvers")
 NAME_WIDTH = max(map(len, BENCHMARKS)) + 2
 # Columns, where no terminal says.
 WIDTH = 140
@@ -51,13 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--cache '{given.cache}' is not a folder")
     if given.workloads is not None and not given.workloads.is_dir():
         parser.error(f"--workloads '{given.workloads}' is not a folder")
+    _check_models(parser, given)
     _check_sections(parser, given)
     missing = [module for module in EXTRAS.get(given.name, ()) if find_spec(module) is None]
     if missing:
         parser.error(
             f"benchmark '{given.name}' needs {', '.join(missing)}; install the extra: pip install -e '.[bench]'"
         )
-    settings = Settings(given.quick, given.cache, given.models, given.repetitions, given.workloads, given.only)
+    settings = Settings(
+        given.quick, given.cache, given.models, given.repetitions, given.workloads, given.only, given.machine
+    )
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     result = import_module(f"benchmarks.{given.name}").run(settings)
     for table in (*result.tables, bars_table(result.bars)):
@@ -83,26 +87,35 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--cache", metavar="DIR", type=Path, help="keep the models there (1.5 GB); else they are built and removed"
     )
-    parser.add_argument("--models", metavar="A,B", type=_models, help="only these light models")
+    parser.add_argument("--models", metavar="A,B", type=_names, help="only these light models, or networks of the zoo")
     parser.add_argument("--repetitions", metavar="N", type=_repetitions, help="instead of as many as time allows")
     parser.add_argument(
         "--workloads", metavar="DIR", type=Path, help="cost graphs with known optima, for the benchmark solvers"
     )
-    sections = ", ".join(import_module("benchmarks.solvers").SECTIONS)
     parser.add_argument(
-        "--only", metavar="A,B", type=_names, help=f"only these sections of the benchmark solvers: {sections}"
+        "--machine",
+        metavar="FILE",
+        type=Path,
+        help="this machine's calibration, for the benchmark accuracy; else made now",
     )
+    sections = "; ".join(f"{name}: {', '.join(import_module(f'benchmarks.{name}').SECTIONS)}" for name in SECTIONED)
+    parser.add_argument("--only", metavar="A,B", type=_names, help=f"only these sections. {sections}")
     return parser
 
 
 def _check_sections(parser: _Parser, given: argparse.Namespace) -> None:
-    if given.name not in SECTIONED:
-        for option in ("only", "workloads"):
-            if getattr(given, option) is not None:
-                parser.error(f"--{option} is for the benchmark {', '.join(SECTIONED)}, not for '{given.name}'")
+    for option, names in (("only", SECTIONED), ("workloads", ("solvers",)), ("machine", ("accuracy",))):
+        if getattr(given, option) is not None and given.name not in names:
+            parser.error(f"--{option} is for the benchmark {', '.join(names)}, not for '{given.name}'")
+    if given.machine is not None:
+        try:
+            import_module("benchmarks.accuracy.machine").calibrated_machine(given.machine, given.quick)
+        except ValueError as error:
+            parser.error(f"--machine: {error}")
+    if given.only is None:
         return
     sections = import_module(f"benchmarks.{given.name}").SECTIONS
-    unknown = next((name for name in given.only or () if name not in sections), None)
+    unknown = next((name for name in given.only if name not in sections), None)
     if unknown is not None:
         parser.error(f"section '{unknown}' does not exist; the sections are {', '.join(sections)}")
 
@@ -111,12 +124,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.split(",")))
 
 
-def _models(text: str) -> tuple[str, ...]:
-    names = _names(text)
-    unknown = next((name for name in names if name not in LIGHT_MODELS), None)
+def _check_models(parser: _Parser, given: argparse.Namespace) -> None:
+    known, what = tuple(LIGHT_MODELS), "light model"
+    if given.name == "accuracy":
+        known, what = (*import_module("benchmarks.zoo").NETWORKS, *known), "network"
+    unknown = next((name for name in given.models or () if name not in known), None)
     if unknown is not None:
-        raise argparse.ArgumentTypeError(f"light model '{unknown}' does not exist; use {', '.join(LIGHT_MODELS)}")
-    return names
+        parser.error(f"{what} '{unknown}' does not exist; use {', '.join(known)}")
 
 
 def _repetitions(text: str) -> int:

@@ -2,16 +2,15 @@
 
 import datetime
 import importlib.metadata
-import os
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from rich.box import SIMPLE
 from rich.table import Table
+
+from partition.latency.host import available_processors, processor_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +72,8 @@ class Result:
 def machine() -> dict[str, str | int]:
     """Describe this machine by what matters to a timing, without its name."""
     return {
-        "processor": _processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "processor": processor_name(),
+        "cores": available_processors(),
         "python": platform.python_version(),
         "onnx": importlib.metadata.version("onnx"),
         "onnxruntime": importlib.metadata.version("onnxruntime"),
@@ -92,12 +91,3 @@ def bars_table(bars: Sequence[Bar]) -> Table:
         verdict = "yes" if bar.holds else "[bold red]NO[/]"
         table.add_row(bar.name, f"{bar.value:.3f}", limit, verdict)
     return table
-
-
-def _processor_name() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or "unknown"
-    match = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1].strip() if match else platform.processor() or "unknown"

@@ -25,6 +25,8 @@ class Settings:
         Folder of cost graphs with known optima; None leaves them out.
     only : tuple of str or None
         Sections of the benchmark to run instead of all.
+    machine : Path or None
+        File of this machine's calibration; None calibrates now.
     """
 
     quick: bool = False
@@ -33,3 +35,4 @@ class Settings:
     repetitions: int | None = None
     workloads: Path | None = None
     only: tuple[str, ...] | None = None
+    machine: Path | None = None

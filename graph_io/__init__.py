@@ -4,8 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graph_io.calibration_suite.models import MicroBenchmark, micro_benchmarks
     from graph_io.cuts import head_of_cut, single_tensor_cuts
-    from graph_io.deployed import DeployedKernel, deployed_kernels, kernel_list, unnamed_kernel
+    from graph_io.deployed import DeployedKernel, deployed_kernels, kernel_list, profile_key, unnamed_kernel
     from graph_io.errors import ModelError, runtime_reason
     from graph_io.features import DATA_MOVEMENT
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from graph_io.shapes import fix_input_dims, input_dtypes, random_inputs
     from graph_io.skeleton import structure_sha256
     from graph_io.submodels import Part, part_interfaces, split
+    from graph_io.whole_benchmarks import LoadBenchmark, OverheadBenchmark, load_benchmarks, overhead_benchmarks
 
 __distribution__ = "dnn-partition"
 __version__ = "0.1.0"
@@ -27,9 +29,12 @@ _HOMES = {
     "LIGHT_MODELS": "light_models",
     "Layer": "graph",
     "LayerGraph": "graph",
+    "LoadBenchmark": "whole_benchmarks",
+    "MicroBenchmark": "calibration_suite.models",
     "Model": "model",
     "ModelError": "errors",
     "ModelSource": "model",
+    "OverheadBenchmark": "whole_benchmarks",
     "Part": "submodels",
     "Tensor": "graph",
     "deployed_kernels": "deployed",
@@ -39,9 +44,13 @@ _HOMES = {
     "kernel_list": "deployed",
     "least_precise_float": "model",
     "light_model": "light_models",
+    "load_benchmarks": "whole_benchmarks",
     "load_graph": "graph",
     "load_model": "model",
+    "micro_benchmarks": "calibration_suite.models",
+    "overhead_benchmarks": "whole_benchmarks",
     "part_interfaces": "submodels",
+    "profile_key": "deployed",
     "random_inputs": "shapes",
     "runtime_reason": "errors",
     "single_tensor_cuts": "cuts",
@@ -58,9 +67,12 @@ __all__ = [
     "KernelFeatures",
     "Layer",
     "LayerGraph",
+    "LoadBenchmark",
+    "MicroBenchmark",
     "Model",
     "ModelError",
     "ModelSource",
+    "OverheadBenchmark",
     "Part",
     "Tensor",
     "deployed_kernels",
@@ -70,9 +82,13 @@ __all__ = [
     "kernel_list",
     "least_precise_float",
     "light_model",
+    "load_benchmarks",
     "load_graph",
     "load_model",
+    "micro_benchmarks",
+    "overhead_benchmarks",
     "part_interfaces",
+    "profile_key",
     "random_inputs",
     "runtime_reason",
     "single_tensor_cuts",

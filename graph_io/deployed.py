@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from onnx import GraphProto, NodeProto
 
 from graph_io.dataflow import Dataflow, dataflow, node_reads
+from graph_io.dtypes import size_bytes
 from graph_io.errors import ModelError
 from graph_io.fusion import optimized_graph, trace_kernels
 from graph_io.graph import LayerGraph
-from graph_io.kernel_features import KernelFeatures, kernel_features
+from graph_io.kernel_features import KernelFeatures, TypedShapes, kernel_features
 from graph_io.kernel_shapes import deployed_shapes
 
 # The layout pass names its node after the tensor that it stands for, with one of these behind it.
@@ -44,25 +45,57 @@ def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
     ModelError
         The runtime cannot write down its optimised graph, or a kernel of it cannot be followed back.
     """
-    return _attributed(graph).layers
+    return _attributed(graph, "all").layers
 
 
 @dataclass(frozen=True, slots=True)
 class DeployedKernel:
-    """One kernel of the deployed model: its node's name, the layers whose work it does, and its features."""
+    """One kernel of the deployed model.
+
+    Attributes
+    ----------
+    name : str
+        Its node's, in the optimised graph that was written here.
+    key : str
+        By which a profile of any session knows it; see `profile_key`. Several kernels may share one.
+    layers : tuple of str
+        Ids of the layers whose work it does.
+    features : KernelFeatures
+    """
 
     name: str
+    key: str
     layers: tuple[str, ...]
     features: KernelFeatures
 
 
-def kernel_list(graph: LayerGraph) -> tuple[DeployedKernel, ...]:
-    """List the kernels of the fully optimised model with their static features, in the order of running.
+def profile_key(name: str, op_type: str, read: Sequence[int], written: Sequence[int]) -> str:
+    """Return by what a kernel is known in every session.
+
+    The runtime numbers its reorders in another order each time, so these go together by shape: all of one shape take
+    equally long. Nodes without a name go together by operator; all others have their name.
+
+    Parameters
+    ----------
+    name, op_type : str
+    read, written : sequence of int
+        Shapes of the first input and of the first output.
+    """
+    if op_type in _REORDERS:
+        shape = read if op_type == _ENTERING else written
+        return f"{op_type} {list(shape)}"
+    return name
+
+
+def kernel_list(graph: LayerGraph, *, level: str = "all") -> tuple[DeployedKernel, ...]:
+    """List the kernels of the optimised model with their static features, in the order of running.
 
     Parameters
     ----------
     graph : networkx.DiGraph
-        From `load_graph`; the list is kept in it, as the attribute ``kernels``.
+        From `load_graph`; the list is kept in its attribute ``cache``, which copies of the graph share.
+    level : {"all", "extended"}
+        "all" is specific to the processor of this host; "extended" leaves out the data layouts of its own.
 
     Returns
     -------
@@ -73,15 +106,38 @@ def kernel_list(graph: LayerGraph) -> tuple[DeployedKernel, ...]:
     ModelError
         As `deployed_kernels`.
     """
-    if "kernels" not in graph.graph:
-        found = _attributed(graph)
+    cache: dict[str, tuple[DeployedKernel, ...]] = graph.graph["cache"]
+    if level not in cache:
+        found = _attributed(graph, level)
         shapes, constants = deployed_shapes(found.optimized, graph.graph["shapes"], found.originals)
-        graph.graph["kernels"] = tuple(
-            DeployedKernel(node.name, found.layers[node.name], kernel_features(node, shapes, constants))
+        resident_bytes = _resident_bytes(found.optimized, shapes, graph.graph["inputs"], graph.graph["shapes"])
+        cache[level] = tuple(
+            DeployedKernel(
+                node.name,
+                profile_key(node.name, node.op_type, _shape(node.input[:1], shapes), _shape(node.output[:1], shapes)),
+                found.layers[node.name],
+                kernel_features(node, shapes, constants, resident_bytes=resident_bytes),
+            )
             for node in found.optimized.node
         )
-    kernels: tuple[DeployedKernel, ...] = graph.graph["kernels"]
-    return kernels
+    return cache[level]
+
+
+def _resident_bytes(optimized: GraphProto, shapes: TypedShapes, inputs: Iterable[str], originals: TypedShapes) -> int:
+    """Return about how much memory one run touches: what of it is still in a cache at the next run depends on that."""
+    weights = sum(size_bytes(*shapes[tensor.name]) for tensor in optimized.initializer if tensor.name in shapes)
+    largest = max(
+        (
+            sum(size_bytes(*shapes[name]) for name in (*node.input, *node.output) if name in shapes)
+            for node in optimized.node
+        ),
+        default=0,
+    )
+    return weights + largest + sum(size_bytes(*originals[name]) for name in inputs)
+
+
+def _shape(names: Sequence[str], shapes: TypedShapes) -> tuple[int, ...]:
+    return shapes[names[0]][1] if names and names[0] in shapes else ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,10 +147,10 @@ class _Attributed:
     layers: dict[str, tuple[str, ...]]
 
 
-def _attributed(graph: LayerGraph) -> _Attributed:
+def _attributed(graph: LayerGraph, level: str) -> _Attributed:
     model = graph.graph["model"]
     flow = dataflow(model.proto)
-    optimized = optimized_graph(model, level="all")
+    optimized = optimized_graph(model, level=level)
     if optimized is None:
         raise ModelError(
             f"model '{model.name}' is too large for the runtime to write its optimised graph; it cannot be profiled yet"

@@ -108,7 +108,8 @@ def load_graph(
         ``model`` (`Model`), ``tensors`` (name to `Tensor`), ``inputs`` and ``outputs`` (names, of the model),
         ``constant_outputs`` (name to `Tensor`, of outputs that no input reaches), ``granularity``, ``dims`` (dict),
         ``input_shapes`` (name to shape), ``shapes`` (name of every tensor to its type and shape), ``constant_bytes``
-        (name to int), ``structure_sha256`` (str), ``notes`` (tuple of str: what was assumed or changed).
+        (name to int), ``structure_sha256`` (str), ``cache`` (dict, of what is found out later and copies share),
+        ``notes`` (tuple of str: what was assumed or changed).
 
     Raises
     ------
@@ -147,6 +148,7 @@ def load_graph(
         dims=dict(dims or {}),
         input_shapes=input_shapes,
         shapes=shapes,
+        cache={},
         constant_bytes=sizes,
         structure_sha256=structure_sha256(model.proto),
         notes=(*model.notes, *dim_notes, *shape_notes, *group_notes, *unpriced(flow.nodes)),

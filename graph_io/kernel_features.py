@@ -12,6 +12,7 @@ from typing import Any
 from onnx import NodeProto, helper
 
 from graph_io.dtypes import size_bytes
+from graph_io.features import node_flops
 
 TypedShapes = Mapping[str, tuple[str, tuple[int, ...]]]
 
@@ -58,6 +59,11 @@ _PRODUCTS = frozenset({"Gemm", "FusedGemm", "MatMul", "FusedMatMul", "TransposeM
 _RECURRENT = {"LSTM": ("lstm", 4), "GRU": ("gru", 3), "RNN": ("rnn", 1)}
 CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
 
+_LEAST_RANK = {
+    **dict.fromkeys((*CONVOLUTIONS, "ConvTranspose", *_POOLS, *_GLOBAL_POOLS, *_RECURRENT), 3),
+    **dict.fromkeys(("BatchNormalization", "InstanceNormalization", "GroupNormalization"), 2),
+}
+
 KINDS = tuple(
     sorted(
         {
@@ -79,12 +85,13 @@ class KernelFeatures:
     ----------
     kind : str
         Its layer type, one of `KINDS`, or ``"other:OPERATOR"``; with ``":TYPE"`` behind it if it computes in another
-        type than float32.
+        floating-point type than float32, or in 8 or 16 bits.
     op_type : str
         The runtime's operator.
     values : mapping of str to float
         All kinds: ``flops`` (a multiply-add is two), ``read_bytes`` (activations), ``write_bytes``, ``weight_bytes``,
-        ``input_elements``, ``output_elements``. Sizes besides, by kind: see `kernel_features`.
+        ``input_elements``, ``output_elements``, ``resident_bytes`` (of the whole model). Sizes besides, by kind: see
+        `kernel_features`.
     """
 
     kind: str
@@ -92,7 +99,9 @@ class KernelFeatures:
     values: Mapping[str, float] = field(hash=False)
 
 
-def kernel_features(node: NodeProto, shapes: TypedShapes, constants: frozenset[str]) -> KernelFeatures:
+def kernel_features(
+    node: NodeProto, shapes: TypedShapes, constants: frozenset[str], *, resident_bytes: int
+) -> KernelFeatures:
     """Return the features of a node of an optimised graph.
 
     Parameters
@@ -103,6 +112,8 @@ def kernel_features(node: NodeProto, shapes: TypedShapes, constants: frozenset[s
         Type and shape of tensors by name.
     constants : frozenset of str
         Names of tensors that do not depend on the run.
+    resident_bytes : int
+        How much memory a run of the whole model touches.
 
     Returns
     -------
@@ -115,6 +126,7 @@ def kernel_features(node: NodeProto, shapes: TypedShapes, constants: frozenset[s
         ``input_size``, ``hidden_size``, ``directions``; all others ``rows`` and ``row_length`` (of the axis worked on).
     """
     attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    unknown = [name for name in (*node.input, *node.output[:1]) if name and name not in shapes]
     read = [name for name in dict.fromkeys(node.input) if name and name in shapes]
     variable = [name for name in read if name not in constants]
     written = [name for name in node.output if name and name in shapes]
@@ -124,8 +136,12 @@ def kernel_features(node: NodeProto, shapes: TypedShapes, constants: frozenset[s
         "weight_bytes": float(sum(_bytes(name, shapes) for name in read if name in constants)),
         "input_elements": float(sum(_elements(name, shapes) for name in variable)),
         "output_elements": float(sum(_elements(name, shapes) for name in written)),
+        "resident_bytes": float(resident_bytes),
     }
-    kind, own = _own(node, attributes, shapes, constants)
+    if unknown or any(0 in shapes[name][1] for name in node.output[:1] if name):
+        kind, own = f"other:{node.op_type}", {"rows": 1.0, "row_length": base["output_elements"]}
+    else:
+        kind, own = _own(node, attributes, shapes, constants)
     if kind == "gather" and read:
         # Only the rows that are asked for are read.
         table = node.input[0]
@@ -136,7 +152,11 @@ def kernel_features(node: NodeProto, shapes: TypedShapes, constants: frozenset[s
     if kind not in ("cast", "gather", "view", "argmax") and dtype not in ("float32", "int64", "int32", "bool"):
         kind = f"{kind}:{dtype}"
     flops = own.pop("flops", None)
-    base["flops"] = float(flops if flops is not None else max(base["output_elements"], base["input_elements"]))
+    if flops is None:
+        flops = max(base["output_elements"], base["input_elements"])
+        if kind.startswith("other:"):
+            flops = max(flops, node_flops(node, {name: shape for name, (_, shape) in shapes.items()}))
+    base["flops"] = float(flops)
     return KernelFeatures(kind, node.op_type, {**base, **{name: float(value) for name, value in own.items()}})
 
 
@@ -161,6 +181,9 @@ def _own(
     node: NodeProto, attributes: Mapping[str, Any], shapes: TypedShapes, constants: frozenset[str]
 ) -> tuple[str, dict[str, float]]:
     operator = node.op_type
+    rank = len(_shape(node, 0, shapes))
+    if rank < _LEAST_RANK.get(operator, 0):
+        return f"other:{operator}", {"rows": 1.0, "row_length": float(prod(_out_shape(node, shapes)))}
     if operator in CONVOLUTIONS or operator == "ConvTranspose":
         return _convolution(node, attributes, shapes)
     if operator in _PRODUCTS:
@@ -309,6 +332,10 @@ def _rows(node: NodeProto, attributes: Mapping[str, Any], shapes: TypedShapes, k
         own["operands"] = float(sum(prod(shape) > 1 for shape in inputs))
         # A broadcast operand is smaller than the result.
         own["broadcast"] = float(any(1 < prod(shape) < prod(result) for shape in inputs))
+    if kind == "gather":
+        # How many elements lie together for each index.
+        axis = int(attributes.get("axis", 0))
+        own["together"] = float(prod(data[axis % len(data) + 1 :]) if data else 1)
     if kind == "lrn":
         own["flops"] = float(prod(data) * (2 * attributes.get("size", 1) + 3))
     if node.op_type in ("BatchNormalization", "InstanceNormalization", "GroupNormalization"):

@@ -11,6 +11,7 @@ from graph_io.dtypes import dtype_name
 
 ShapeAndType = tuple[str, tuple[int, ...]]
 # Of the runtime's own operators these put out what their first input looks like; the others here are products.
+_OWN_SHAPE = frozenset({"Attention", "EmbedLayerNormalization", "MultiHeadAttention", "QLinearConv", "Gather", "Pad"})
 _PRODUCTS = frozenset({"FusedMatMul", "FusedGemm", "TransposeMatMul"})
 
 
@@ -78,9 +79,9 @@ def _invented(
         return {} if first is None else {node.output[0]: first}
     if not node.domain:
         found = _inferred(node, shapes, values)
-        if found:
-            return {name: shape for name, shape in found.items() if name not in shapes}
-    return {node.output[0]: shapes[inputs[0]]} if node.output[0] not in shapes else {}
+        return {name: shape for name, shape in found.items() if name not in shapes}
+    # The runtime's own operators that are left keep the shape of their first input, but for those that name another.
+    return {} if node.op_type in _OWN_SHAPE or node.output[0] in shapes else {node.output[0]: shapes[inputs[0]]}
 
 
 def _product(node: NodeProto, shapes: Mapping[str, ShapeAndType]) -> ShapeAndType | None:
@@ -101,18 +102,18 @@ def _inferred(
     node: NodeProto, shapes: Mapping[str, ShapeAndType], values: Mapping[str, np.ndarray]
 ) -> dict[str, ShapeAndType]:
     """Ask ONNX's shape inference about one node of the standard domain."""
-    schema = onnx.defs.get_schema(node.op_type)
     types: dict[str, TypeProto] = {}
     data = {}
-    for name in node.input:
-        if name and name in shapes:
-            dtype, shape = shapes[name]
-            types[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
-            if name in values:
-                data[name] = numpy_helper.from_array(values[name], name)
     try:
+        schema = onnx.defs.get_schema(node.op_type)
+        for name in node.input:
+            if name and name in shapes:
+                dtype, shape = shapes[name]
+                types[name] = helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+                if name in values:
+                    data[name] = numpy_helper.from_array(values[name], name)
         found = onnx.shape_inference.infer_node_outputs(schema, node, types, data)
-    except Exception:  # InferenceError, ValidationError or a bare RuntimeError: nothing is known then
+    except Exception:  # InferenceError, ValidationError, SchemaError, a type that NumPy lacks: nothing is known then
         return {}
     result = {}
     for name, value in found.items():

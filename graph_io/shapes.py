@@ -108,9 +108,14 @@ def concrete_shapes(
     """
     bare, _ = skeleton(model.proto)
     _set_input_shapes(bare, inputs)
-    found = _infer(bare, model.name)
     needed = [name for names in (flow.inputs, flow.producer, flow.constant_producer) for name in names]
-    missing = [name for name in needed if name not in found]
+    found: dict[str, ShapeAndType] = {}
+    missing = needed
+    # Following the values of small tensors takes up to a hundred times as long, and few models need it.
+    for data_prop in (False, True):
+        if missing:
+            found = _infer(bare, model.name, data_prop=data_prop)
+            missing = [name for name in needed if name not in found]
     notes: tuple[str, ...] = ()
     if missing:
         found |= _observe(model, inputs, missing)
@@ -152,9 +157,9 @@ def _clear_output_shapes(proto: ModelProto) -> None:
         value.type.tensor_type.ClearField("shape")
 
 
-def _infer(bare: ModelProto, name: str) -> dict[str, ShapeAndType]:
+def _infer(bare: ModelProto, name: str, *, data_prop: bool) -> dict[str, ShapeAndType]:
     try:
-        graph = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
+        graph = onnx.shape_inference.infer_shapes(bare, data_prop=data_prop).graph
     except Exception as error:  # onnx raises InferenceError, a bare RuntimeError or ValidationError here
         raise ModelError(f"model '{name}': shapes cannot be inferred: {runtime_reason(error)}") from error
     found = {tensor.name: _initializer(tensor.data_type, tensor.dims) for tensor in graph.initializer}

@@ -13,12 +13,19 @@ import solvers
 if TYPE_CHECKING:
     from graph_io import Layer, ModelError, Tensor, light_model, load_graph, single_tensor_cuts
     from partition.api import partition
+    from partition.energy.measure import measure_energy, measure_power
+    from partition.energy.meter import EnergyMeter, SampledMeter
+    from partition.energy.radio import Radio
+    from partition.energy.rapl import RaplMeter
     from partition.errors import InputError, VerificationError
     from partition.latency.annotate import annotate
+    from partition.latency.calibrate import calibrate
     from partition.latency.machines import Machine, load_machine, shipped_machines
     from partition.latency.measure import measure
     from partition.latency.timings import Timings, load_timings
     from partition.links import Link
+    from partition.load.monitor import LoadMonitor
+    from partition.load.reading import LoadReading, read_load
     from partition.plan import Estimate, Plan, PlanMessage, PlanPart, PlanStage
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
@@ -42,16 +49,22 @@ for _sibling in (graph_io, solvers):
         )
 
 _HOMES = {
+    "EnergyMeter": "partition.energy.meter",
     "Estimate": "partition.plan",
     "InputError": "partition.errors",
     "Layer": "graph_io",
     "Link": "partition.links",
+    "LoadMonitor": "partition.load.monitor",
+    "LoadReading": "partition.load.reading",
     "Machine": "partition.latency.machines",
     "ModelError": "graph_io",
     "Plan": "partition.plan",
     "PlanMessage": "partition.plan",
     "PlanPart": "partition.plan",
     "PlanStage": "partition.plan",
+    "Radio": "partition.energy.radio",
+    "RaplMeter": "partition.energy.rapl",
+    "SampledMeter": "partition.energy.meter",
     "SolverError": "solvers",
     "SplitSession": "partition.runtime.session",
     "Tensor": "graph_io",
@@ -63,6 +76,7 @@ _HOMES = {
     "WorkloadNode": "partition.workload",
     "WorkloadPlacement": "partition.workload_placement",
     "annotate": "partition.latency.annotate",
+    "calibrate": "partition.latency.calibrate",
     "light_model": "graph_io",
     "load_graph": "graph_io",
     "load_machine": "partition.latency.machines",
@@ -70,23 +84,32 @@ _HOMES = {
     "load_timings": "partition.latency.timings",
     "load_workload": "partition.workload",
     "measure": "partition.latency.measure",
+    "measure_energy": "partition.energy.measure",
+    "measure_power": "partition.energy.measure",
     "partition": "partition.api",
+    "read_load": "partition.load.reading",
     "shipped_machines": "partition.latency.machines",
     "single_tensor_cuts": "graph_io",
     "split_workload": "partition.workload_placement",
 }
 
 __all__ = [
+    "EnergyMeter",
     "Estimate",
     "InputError",
     "Layer",
     "Link",
+    "LoadMonitor",
+    "LoadReading",
     "Machine",
     "ModelError",
     "Plan",
     "PlanMessage",
     "PlanPart",
     "PlanStage",
+    "Radio",
+    "RaplMeter",
+    "SampledMeter",
     "SolverError",
     "SplitSession",
     "Tensor",
@@ -98,6 +121,7 @@ __all__ = [
     "WorkloadNode",
     "WorkloadPlacement",
     "annotate",
+    "calibrate",
     "light_model",
     "load_graph",
     "load_machine",
@@ -105,7 +129,10 @@ __all__ = [
     "load_timings",
     "load_workload",
     "measure",
+    "measure_energy",
+    "measure_power",
     "partition",
+    "read_load",
     "shipped_machines",
     "single_tensor_cuts",
     "split_workload",

@@ -2,21 +2,26 @@
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import Literal
+from typing import Literal, TypeVar
 
 import solvers
 from graph_io import DATA_MOVEMENT, Granularity, LayerGraph, ModelSource, head_of_cut, load_graph
 from partition.assembly import assemble_plan
+from partition.energy.radio import Radio, with_radio
 from partition.errors import InputError
 from partition.latency.annotate import annotate
 from partition.latency.machines import Machine, Power, load_machine
+from partition.latency.regression import NAME
 from partition.latency.timings import Timings
 from partition.links import Link
+from partition.load.model import parse_load
+from partition.load.reading import LoadReading
 from partition.plan import Plan
 from partition.problem import Objective, OutputOn, build_bridge
-from partition.units import parse_size
+from partition.units import check_threads, parse_size
 
 MachineLike = str | PathLike[str] | Machine | Timings
+_Value = TypeVar("_Value")
 Method = Literal["auto", "chain", "dp", "min-cut", "milp"]
 STILL_THE_INPUT = DATA_MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}
 """Operators whose output shows as much as their input."""
@@ -37,8 +42,12 @@ def partition(
     granularity: Granularity = "layer",
     input_bytes: Mapping[str, int | str] | None = None,
     keep_inputs: bool = False,
+    threads: Mapping[str, int] | None = None,
+    load: Mapping[str, float | str | LoadReading] | None = None,
+    radio: str | Radio | None = None,
     cut: Iterable[str] | None = None,
     method: Method = "auto",
+    regression: str = NAME,
 ) -> Plan:
     """Find the best cut of a model between a device and a server.
 
@@ -68,10 +77,22 @@ def partition(
     keep_inputs : bool
         No model input leaves the device: the layers that read one run there, what they compute may leave. An input
         that is only moved, cast or quantised counts as the input.
+    threads : mapping of str to int, optional
+        Threads of the runtime, ``{"device": 1, "server": 16}``; a machine's file has to be for as many. What is left
+        out is as in the file.
+    load : mapping of str to float, str or LoadReading, optional
+        What other work takes of the machines, ``{"device": 0.3, "server": "now"}``: the share of the processor time, 0
+        or more and below 1, or what `read_load` read there; ``"now"`` reads the machine that this runs on.
+    radio : str or Radio, optional
+        Of the device, for the energy: "3g", "4g" or "wifi". It replaces what the machine file says of sending and
+        receiving.
     cut : iterable of str, optional
         Tensors to cut at. The plan is then this cut, compared with the optimum.
     method : {"auto", "chain", "dp", "min-cut", "milp"}
         Which solver; "auto" picks the first that takes the problem.
+    regression : str
+        By which calibrated machines predict: the library's own, or a published one to compare with, one of
+        `partition.latency.calibration.REGRESSIONS`.
 
     Returns
     -------
@@ -98,8 +119,24 @@ def partition(
     link = Link.parse(bandwidth, downlink=downlink, rtt=rtt)
     machines = {"device": load_machine(device), "server": load_machine(server)}
     power = _power(machines["device"], objective)
+    if radio is not None:
+        if power is None or objective != "energy":
+            raise InputError(f"radio is {radio!r}, which only objective 'energy' uses; choose that, or leave radio out")
+        radio = Radio.parse(radio)
+        power = with_radio(power, radio, link)
+    used_threads = _by_role("threads", threads)
+    for role, count in used_threads.items():
+        check_threads(count, what=f"threads of the {role}")
+    loads = {
+        role: parse_load(
+            value, name=f"load of the {role}", threads=used_threads.get(role, machines[role].runtime.threads)
+        )
+        for role, value in _by_role("load", load).items()
+    }
     graph = _graph(model, dims, granularity)
-    notes = annotate(graph, machines)
+    notes = annotate(graph, machines, threads=used_threads, loads=loads, regression=regression)
+    if isinstance(radio, Radio):
+        notes = (*notes, radio.note(link))
     encoded = _encoded_inputs(graph, input_bytes or {})
     latencies = {layer: (seconds["device"], seconds["server"]) for layer, seconds in graph.nodes(data="latency_s")}
     bridge = build_bridge(
@@ -132,6 +169,7 @@ def partition(
         keep_inputs=keep_inputs,
         link=link,
         machines=machines,
+        threads=used_threads,
         encoded_inputs=encoded,
         notes=notes,
     )
@@ -140,6 +178,18 @@ def partition(
 def _check_choice(name: str, value: str, legal: tuple[str, ...]) -> None:
     if value not in legal:
         raise InputError(f"{name} {value!r} is unknown; use {', '.join(repr(one) for one in legal)}")
+
+
+def _by_role(name: str, values: Mapping[str, _Value] | None) -> dict[str, _Value]:
+    legal = "give a mapping with the keys 'device' and 'server', or one of them"
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise InputError(f"{name} is {values!r}; {legal}")
+    odd = next((role for role in values if role not in ("device", "server")), None)
+    if odd is not None:
+        raise InputError(f"{name} has the key {odd!r}; {legal}")
+    return dict(values)
 
 
 def _power(device: Machine | Timings, objective: str) -> Power | None:
@@ -166,7 +216,8 @@ def _graph(model: "ModelSource | LayerGraph", dims: Mapping[str, int] | None, gr
     # A copy of the attributes: the caller's graph stays without our latencies, so it can be planned again elsewhere.
     copy: LayerGraph = model.copy()
     for _, data in copy.nodes(data=True):
-        data["latency_s"] = dict(data.get("latency_s", {}))
+        for attribute in ("latency_s", "deviation_s"):
+            data[attribute] = dict(data.get(attribute, {}))
     return copy
 
 

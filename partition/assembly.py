@@ -7,6 +7,7 @@ import graph_io
 import solvers
 from graph_io import LayerGraph, Tensor, part_interfaces
 from partition.latency.machines import Machine
+from partition.latency.predict import total_deviation_s
 from partition.latency.timings import Timings
 from partition.links import Link
 from partition.memory import part_memory_bytes, part_weight_bytes
@@ -27,6 +28,7 @@ def assemble_plan(
     keep_inputs: bool,
     link: Link,
     machines: Mapping[str, Machine | Timings],
+    threads: Mapping[str, int],
     encoded_inputs: dict[str, int],
     notes: tuple[str, ...],
 ) -> Plan:
@@ -40,7 +42,7 @@ def assemble_plan(
         The solution's, or the user's.
     named_cut : frozenset of str or None
         The tensors at which the user cuts; None if the solver chose.
-    objective, output_on, keep_inputs, link, machines, encoded_inputs
+    objective, output_on, keep_inputs, link, machines, threads, encoded_inputs
         As given to `partition`, parsed.
     notes : tuple of str
         What pricing the layers took for granted.
@@ -63,8 +65,8 @@ def assemble_plan(
         output_on=output_on,
         keep_inputs=keep_inputs,
         link=link,
-        device=_machine_info(machines["device"]),
-        server=_machine_info(machines["server"]),
+        device=_machine_info(machines["device"], threads.get("device")),
+        server=_machine_info(machines["server"], threads.get("server")),
         stages=stages,
         messages=chosen.messages,
         parts=parts,
@@ -98,7 +100,8 @@ def _assumptions(
         found.append("every node is priced by itself, so a cut may lie inside what the runtime would fuse")
     for role, machine in machines.items():
         if isinstance(machine, Machine):
-            found.append(f"{role} as predicted from a {machine.kind}, not measured: {machine.description}")
+            how = "a calibration" if machine.calibration is not None else f"a {machine.kind}"
+            found.append(f"{role} as predicted from {how}, not measured: {machine.description}")
     tensors = graph.graph["tensors"]
     found += [
         f"input '{name}' travels encoded in {size} bytes instead of {tensors[name].size_bytes}"
@@ -127,15 +130,12 @@ def _model_info(graph: LayerGraph) -> ModelInfo:
     )
 
 
-def _machine_info(machine: Machine | Timings) -> MachineInfo:
+def _machine_info(machine: Machine | Timings, threads: int | None) -> MachineInfo:
+    runtime, used = machine.runtime, threads or machine.runtime.threads
     if isinstance(machine, Machine):
-        return MachineInfo(machine.name, machine.kind, machine.description)
-    runtime = machine.runtime
-    return MachineInfo(
-        machine.name,
-        "measured",
-        f"{runtime.name} {runtime.version}, {runtime.provider}, {runtime.threads} threads, {machine.date}",
-    )
+        return MachineInfo(machine.name, machine.kind, machine.description, used)
+    description = f"{runtime.name} {runtime.version}, {runtime.provider}, {used} threads, {machine.date}"
+    return MachineInfo(machine.name, "measured", description, used)
 
 
 def _estimate(name: str, graph: LayerGraph, bridge: Bridge, cost: Schedule) -> Estimate:
@@ -155,7 +155,21 @@ def _estimate(name: str, graph: LayerGraph, bridge: Bridge, cost: Schedule) -> E
         device_memory_bytes=_memory_bytes(graph, cost, "device"),
         server_memory_bytes=_memory_bytes(graph, cost, "server"),
         objective_value=cost.objective_value,
+        deviation_s=_deviation_s(graph, cost),
     )
+
+
+def _deviation_s(graph: LayerGraph, cost: Schedule) -> float | None:
+    """Add up the errors of the layers, those of the two machines independent of each other."""
+    found: list[dict[str, float]] = []
+    for stage in cost.stages:
+        for layer in stage.layers:
+            data = graph.nodes[layer]
+            sources = data.get("deviation_s", {}).get(stage.machine, {})
+            if not sources and data["latency_s"][stage.machine] > 0:
+                return None
+            found.append({f"{stage.machine} {source}": seconds for source, seconds in sources.items()})
+    return total_deviation_s(found)
 
 
 def _memory_bytes(graph: LayerGraph, cost: Schedule, machine: str) -> int:

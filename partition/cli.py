@@ -4,23 +4,37 @@ Bad input, and whatever else the system refuses, is one line on stderr and exit 
 exit code 1; Ctrl-C is exit code 130. A reader that goes away (``| head``) ends the command in silence, with 141.
 """
 
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from partition import __version__
+from partition.arguments import (
+    DimOption,
+    ForceOption,
+    GranularityOption,
+    JsonOption,
+    ModelArgument,
+    PlanArgument,
+    ThreadsOption,
+    TimingOption,
+    check_output_file,
+    dims,
+    pairs,
+)
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
 from partition.latency.machines import shipped_machines
+from partition.machine_commands import calibrate, profile
 from partition.terminal import CLOSED_PIPE_CODE, console, drop_output, fail, print_plan, show_json, steps, system_reason
 
 if TYPE_CHECKING:
     from partition.plan import Plan
     from partition.runtime.verify import Verification
+
+_Value = TypeVar("_Value")
 
 app = typer.Typer(
     name="dnn-partition",
@@ -33,20 +47,6 @@ app = typer.Typer(
 )
 
 _MACHINES = ", ".join(shipped_machines())
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
-PlanArgument = Annotated[Path, typer.Argument(metavar="OUT", help="A folder that `split` wrote.", show_default=False)]
-DimOption = Annotated[
-    list[str] | None,
-    typer.Option("--dim", metavar="NAME=N", help="Value of a symbolic dimension, such as seq=128; repeatable."),
-]
-GranularityOption = Annotated[
-    str, typer.Option(help="'layer': cut between what the runtime fuses; 'node': between any two nodes.")
-]
-ThreadsOption = Annotated[int | None, typer.Option(help="Threads of the runtime.", show_default="the runtime's choice")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace an existing file, or a folder that an earlier run wrote.")
-]
 
 
 def main() -> None:
@@ -112,7 +112,7 @@ def inspect(
 
     with steps(1) as step:
         step.start(f"loading {model.name}")
-        graph = load_graph(model, dims=_dims(dim), granularity=granularity)  # type: ignore[arg-type]
+        graph = load_graph(model, dims=dims(dim), granularity=granularity)  # type: ignore[arg-type]
     show_json(inspection_json(graph)) if as_json else console().print(inspection_view(graph))
 
 
@@ -154,8 +154,26 @@ def split(
     ] = False,
     dim: DimOption = None,
     granularity: GranularityOption = "layer",
+    device_threads: Annotated[
+        int | None, typer.Option(help="Threads of the runtime on the device.", show_default="its file's")
+    ] = None,
+    server_threads: Annotated[
+        int | None, typer.Option(help="The same on the server.", show_default="its file's")
+    ] = None,
+    device_load: Annotated[
+        str | None,
+        typer.Option(help="What other work takes of the device: 30%, or 'now' for this machine.", show_default="0"),
+    ] = None,
+    server_load: Annotated[str | None, typer.Option(help="The same for the server.", show_default="0")] = None,
+    radio: Annotated[
+        str | None, typer.Option(help="For energy: 3g, 4g or wifi.", show_default="machine file's power")
+    ] = None,
     method: Annotated[str, typer.Option(help="Solver: auto, chain, dp, min-cut or milp.")] = "auto",
+    regression: Annotated[
+        str, typer.Option(help="How a calibrated machine predicts; others are published ones, to compare with.")
+    ] = "terms-and-process",
     verify: Annotated[bool, typer.Option("--verify", help="Run parts and whole on random inputs and compare.")] = False,
+    timing: TimingOption = False,
     accelerators: Annotated[
         int | None, typer.Option(help="How many accelerators (workload only).", show_default="its file's")
     ] = None,
@@ -170,10 +188,11 @@ def split(
     """
     from partition.workload_command import check_options, is_workload, split_command
 
+    _check_timing(timing, verify)
     check_options(context, model, objective, bandwidth)
     if is_workload(model):
         if out is not None:
-            _check_output_file(out, "placement file", force=force)
+            check_output_file(out, "placement file", force=force)
         split_command(model, out, accelerators=accelerators, cpus=cpus, as_json=as_json)
         return
     from partition.api import partition
@@ -195,11 +214,15 @@ def split(
             objective=objective,  # type: ignore[arg-type]
             output_on=output_on,  # type: ignore[arg-type]
             cut=cut or None,
-            input_bytes=_pairs(input_bytes, "--input-bytes"),
+            input_bytes=pairs(input_bytes, "--input-bytes"),
             keep_inputs=keep_inputs,
-            dims=_dims(dim),
+            threads=_given(device=device_threads, server=server_threads),
+            load=_given(device=device_load, server=server_load),
+            radio=radio,
+            dims=dims(dim),
             granularity=granularity,  # type: ignore[arg-type]
             method=method,  # type: ignore[arg-type]
+            regression=regression,
         )
         if verify:
             _check_runs_here(plan)
@@ -210,7 +233,7 @@ def split(
         written = time.perf_counter()
         if verify:
             step.start("running parts and whole model")
-            verification = plan.verify()
+            verification = plan.verify(timing=timing)
     times = {"plan_s": planned - start}
     if out is not None:
         times["write_and_open_s"] = written - planned
@@ -219,6 +242,15 @@ def split(
     else:
         print_plan(plan, out, times, verification)
     _require_equal(verification)
+
+
+def _check_timing(timing: bool, verify: bool) -> None:
+    if timing and not verify:
+        raise InputError("--timing compares what --verify runs with what was predicted; pass --verify, too")
+
+
+def _given(**values: _Value | None) -> dict[str, _Value]:
+    return {role: value for role, value in values.items() if value is not None}
 
 
 def _plan_json(plan: "Plan", times: dict[str, float], verification: "Verification | None") -> dict[str, Any]:
@@ -251,6 +283,7 @@ def run(
     output_file: Annotated[Path | None, typer.Option("--output", help="New .npz file for the outputs.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="How often to run; the median time is shown.")] = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Compare with the whole model.")] = False,
+    timing: TimingOption = False,
     model: Annotated[Path | None, typer.Option(help="The whole model, if it has moved.")] = None,
     threads: ThreadsOption = None,
     force: ForceOption = False,
@@ -260,8 +293,9 @@ def run(
     from partition.runtime.files import default_inputs, read_inputs, write_outputs
     from partition.saved import load_plan
 
+    _check_timing(timing, verify)
     if output_file is not None:
-        _check_output_file(output_file, "output file", force=force)
+        check_output_file(output_file, "output file", force=force)
     seconds = []
     verification = None
     with steps(2 + verify) as step:
@@ -279,7 +313,7 @@ def run(
             write_outputs(output_file, outputs)
         if verify:
             step.start("running the whole model")
-            verification = plan.verify(model, inputs=[inputs], threads=threads)
+            verification = plan.verify(model, inputs=[inputs], threads=threads, timing=timing)
     from partition.report.execution import execution_json, execution_view
 
     if as_json:
@@ -289,44 +323,8 @@ def run(
     _require_equal(verification)
 
 
-@app.command()
-def profile(
-    model: ModelArgument,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="New timings file.", show_default="only show")] = None,
-    dim: DimOption = None,
-    granularity: GranularityOption = "layer",
-    threads: ThreadsOption = None,
-    name: Annotated[str | None, typer.Option(help="The machine's name.", show_default="its host name")] = None,
-    force: ForceOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure a model, layer by layer, on this machine."""
-    from partition.files import write_json
-    from partition.latency.measure import measure
-    from partition.report.execution import timings_view
-
-    if name is not None and not name.strip():
-        raise InputError(f"--name is {name!r}; give a name, or leave it out for the host's")
-    if out is not None:
-        _check_output_file(out, "timings file", force=force)
-    with steps(1) as step:
-        step.start(f"measuring {model.name}")
-        timings = measure(
-            model,
-            dims=_dims(dim),
-            granularity=granularity,  # type: ignore[arg-type]
-            threads=threads,
-            name=name,
-            progress=step.share,
-        )
-    if out is not None:
-        write_json(out, timings.to_json())
-    if as_json:
-        show_json(timings.to_json())
-    else:
-        console().print(timings_view(timings))
-        if out is not None:
-            console().print(f"written: {out} (use it with --device or --server)", soft_wrap=True)
+app.command()(profile)
+app.command()(calibrate)
 
 
 @app.command()
@@ -373,41 +371,3 @@ def demo(
         shown.print(f"parts: {', '.join(part.file for part in plan.parts)}, {kept}", soft_wrap=True)
         shown.print(f"next: {sys.argv[0]} split YOUR_MODEL.onnx --bandwidth 8.8Mbps -o out/", soft_wrap=True)
     _require_equal(verification)
-
-
-def _check_output_file(path: Path, what: str, *, force: bool) -> None:
-    """Refuse, before the work that it is for, a file that could not be written after it."""
-    try:
-        if path.is_dir():
-            raise InputError(f"{what} '{path}' is a folder; give the path of a file")
-        if os.path.lexists(path) and not force:
-            raise InputError(f"{what} '{path}' exists; choose another, or pass --force")
-        # Tried, because permissions alone do not tell; nothing is left of it.
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{what} '{path}' cannot be written: {error.strerror or error}; "
-            "give the path of a file in an existing folder that you may write to"
-        ) from error
-
-
-def _pairs(entries: list[str] | None, option: str) -> dict[str, str]:
-    pairs = {}
-    for entry in entries or ():
-        name, separator, value = entry.rpartition("=")
-        if not separator or not name or not value:
-            raise InputError(f"{option} got '{entry}'; write it as NAME=VALUE")
-        if name in pairs:
-            raise InputError(f"{option} gives '{name}' more than once; keep one of them")
-        pairs[name] = value
-    return pairs
-
-
-def _dims(entries: list[str] | None) -> dict[str, int]:
-    dims = {}
-    for name, value in _pairs(entries, "--dim").items():
-        if not value.isascii() or not value.isdigit():
-            raise InputError(f"--dim {name}={value}: '{value}' is not a whole number of 1 or more")
-        dims[name] = int(value)
-    return dims

@@ -59,11 +59,12 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class MachineInfo:
-    """One machine of a plan: its name, the kind of its file, and one line on where its figures come from."""
+    """One machine of a plan: name, kind of its file, a line on where its figures come from, threads of its runtime."""
 
     name: str
     kind: str
     description: str
+    threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,9 @@ class Estimate:
         Weights and the peak of live activations there, an estimate.
     objective_value : float
         In the unit of the plan's objective.
+    deviation_s : float or None
+        Standard deviation of the error of computing: two thirds of such predictions come true within it. None where the
+        machines' files do not tell, as a datasheet does not.
     """
 
     name: str
@@ -156,6 +160,7 @@ class Estimate:
     device_memory_bytes: int
     server_memory_bytes: int
     objective_value: float
+    deviation_s: float | None = None
 
     @property
     def latency_s(self) -> float:
@@ -329,6 +334,7 @@ class Plan:
         seed: int = 0,
         tolerance: float | None = None,
         threads: int | None = None,
+        timing: bool = False,
     ) -> "Verification":
         """Run the parts and the whole model on the same inputs and compare the outputs.
 
@@ -343,6 +349,9 @@ class Plan:
             Allowed maximum of |parts - whole| over the maximum of |whole|, for each output. Integers must be equal. If
             not given: 1e-5, or four units in the last place where the model computes in float16 or bfloat16.
         threads : int, optional
+        timing : bool
+            Also time each stage here, on the first input, and compare with what was predicted for it. That says how
+            good the prediction is where this host is the machine that it was made for.
 
         Returns
         -------
@@ -351,4 +360,4 @@ class Plan:
         """
         from partition.runtime.verify import verify_plan
 
-        return verify_plan(self, model, inputs=inputs, seed=seed, tolerance=tolerance, threads=threads)
+        return verify_plan(self, model, inputs=inputs, seed=seed, tolerance=tolerance, threads=threads, timing=timing)

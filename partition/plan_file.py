@@ -123,7 +123,9 @@ def _read_model(fields: FieldReader) -> ModelInfo:
 
 
 def _read_machine(fields: FieldReader) -> MachineInfo:
-    machine = MachineInfo(fields.text("name"), fields.text("kind"), fields.text("description"))
+    machine = MachineInfo(
+        fields.text("name"), fields.text("kind"), fields.text("description"), fields.optional_count("threads")
+    )
     fields.finish()
     return machine
 
@@ -186,6 +188,7 @@ def _read_estimate(fields: FieldReader) -> Estimate:
         device_memory_bytes=fields.whole("device_memory_bytes"),
         server_memory_bytes=fields.whole("server_memory_bytes"),
         objective_value=fields.real("objective_value"),
+        deviation_s=fields.optional_non_negative("deviation_s"),
     )
     fields.non_negative("latency_s")
     fields.finish()

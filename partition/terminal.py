@@ -50,6 +50,16 @@ class Steps:
             text = f"{self._number}/{self._total} {what}"
             self._bar.update(self._task, description=text, completed=self._number - 1, visible=True, refresh=True)
 
+    def known_length(self) -> None:
+        """Say that the shares of the current step will be told, so that its bar can fill."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=self._total)
+
+    def say(self, what: str) -> None:
+        """Tell what the current step is doing now."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=what)
+
     def share(self, share: float) -> None:
         """Tell how much of the current step is done, 0 to 1."""
         if self._bar is not None and self._task is not None:

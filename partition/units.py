@@ -192,13 +192,15 @@ def parse_size(value: str | int, *, what: str = "size") -> int:
     return value.__index__()
 
 
-def check_threads(threads: object) -> None:
+def check_threads(threads: object, *, what: str = "threads") -> None:
     """Refuse a number of threads that the runtime cannot be given.
 
     Parameters
     ----------
     threads : object
         What a user asked for.
+    what : str
+        What it is called, for the message.
 
     Raises
     ------
@@ -206,7 +208,7 @@ def check_threads(threads: object) -> None:
         Not a whole number from 1 to 1024; a boolean is not one.
     """
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
-        raise InputError(f"threads is {threads!r}; give a whole number of 1 or more, at most {_MOST_THREADS}")
+        raise InputError(f"{what} is {threads!r}; give a whole number of 1 or more, at most {_MOST_THREADS}")
 
 
 def format_bandwidth(bits_per_s: float) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.section import seconds
 from benchmarks.settings import Settings
 from benchmarks.solvers import SECTIONS, graphs, light, topologies
 from benchmarks.solvers.flow_libraries import INTEGER_TOLERANCE, Arcs, networkx, pymaxflow_rebuilt
 from benchmarks.solvers.highs import highs
-from benchmarks.solvers.section import DifferentOptimaError, same_value, seconds
+from benchmarks.solvers.section import DifferentOptimaError, same_value
 from benchmarks.solvers.timing import alternate, trial
 from solvers import MethodError, Problem, evaluate, solve
 from tests.scale import scaled

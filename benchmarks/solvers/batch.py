@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.result import Bar
+from benchmarks.section import Section, geometric_mean, seconds, spread, table
 from benchmarks.settings import Settings
 from benchmarks.solvers import flow_libraries, light
-from benchmarks.solvers.section import Section, geometric_mean, same_optimum, same_value, seconds, spread, table
+from benchmarks.solvers.section import same_optimum, same_value
 from benchmarks.solvers.timing import alternate
 from graph_io import LIGHT_MODELS
 from solvers import Problem, analyse, evaluate

@@ -5,8 +5,9 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.section import seconds, spread, table
 from benchmarks.solvers.flow_libraries import INTEGER_TOLERANCE, LIBRARIES
-from benchmarks.solvers.section import same_optimum, seconds, spread, table
+from benchmarks.solvers.section import same_optimum
 from benchmarks.solvers.timing import SLOW_S, Timing, alternate, trial
 from solvers import Problem, solve
 

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from benchmarks.result import Bar
+from benchmarks.section import Section, geometric_mean, seconds, spread, table
 from benchmarks.settings import Settings
 from benchmarks.solvers.contest import LEAST_S, contest, contest_table
 from benchmarks.solvers.graphs import COST_KINDS, FOLDING, with_costs
-from benchmarks.solvers.section import Section, geometric_mean, seconds, spread, table
 from benchmarks.solvers.timing import alternate
 from solvers import Problem, Solution, solve
 

@@ -1,14 +1,7 @@
-"""What one section of the benchmark found, and the check that all contestants found the same optimum."""
+"""The check that all contestants found the same optimum."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from rich.box import SIMPLE
-from rich.table import Table
-
-from benchmarks.result import Bar
 from solvers import Problem, evaluate
 
 TOLERANCE = 1e-9
@@ -17,16 +10,6 @@ TOLERANCE = 1e-9
 
 class DifferentOptimaError(RuntimeError):
     """Two contestants answered one problem with different values: no timing counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Rows, bars, tables and notes as in `benchmarks.result.Result`."""
-
-    bars: tuple[Bar, ...]
-    rows: tuple[dict[str, Any], ...]
-    tables: tuple[Table, ...]
-    notes: tuple[str, ...] = ()
 
 
 def same_value(what: str, ours: float, others: dict[str, float], *, tolerance: float = TOLERANCE) -> None:
@@ -47,31 +30,3 @@ def same_optimum(
 ) -> None:
     """Evaluate another contestant's placement and compare; same error as `same_value`."""
     same_value(what, ours, {name: evaluate(problem, placement)}, tolerance=tolerance)
-
-
-def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Lay rows out, the first column to the left."""
-    made = Table(headings[0], title=title, box=SIMPLE)
-    for heading in headings[1:]:
-        made.add_column(heading, justify="right")
-    for row in rows:
-        made.add_row(*row)
-    return made
-
-
-def seconds(value: float) -> str:
-    """Write a duration for a person."""
-    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "us")):
-        if value * factor >= 1.0:
-            return f"{value * factor:.3g} {unit}"
-    return f"{value * 1e6:.3g} us"
-
-
-def spread(row: dict[str, Any], name: str) -> str:
-    """Write the median of a timing with its least and most."""
-    return f"{seconds(row[f'{name}_s'])} ({seconds(row[f'{name}_least_s'])} .. {seconds(row[f'{name}_most_s'])})"
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Return the geometric mean of positive values."""
-    return float(np.exp(np.mean(np.log(values))))

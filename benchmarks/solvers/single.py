@@ -6,9 +6,10 @@ import sys
 from typing import Any
 
 from benchmarks.result import Bar
+from benchmarks.section import Section, seconds, spread, table
 from benchmarks.settings import Settings
 from benchmarks.solvers import flow_libraries, light
-from benchmarks.solvers.section import Section, same_optimum, seconds, spread, table
+from benchmarks.solvers.section import same_optimum
 from benchmarks.solvers.timing import Timing, alternate
 from solvers import Problem, analyse, solve
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.section import Section, seconds, spread, table
 from benchmarks.settings import Settings
 from benchmarks.solvers import flow_libraries
 from benchmarks.solvers.graphs import COST_KINDS, STRUCTURES, with_costs
 from benchmarks.solvers.highs import highs
-from benchmarks.solvers.section import Section, same_optimum, same_value, seconds, spread, table
+from benchmarks.solvers.section import same_optimum, same_value
 from benchmarks.solvers.timing import alternate
 from solvers import Analysis, MethodError, Problem, analyse, solve
 

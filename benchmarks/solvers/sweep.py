@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.result import Bar
+from benchmarks.section import Section, seconds, spread, table
 from benchmarks.settings import SEED, Settings
 from benchmarks.solvers import light
 from benchmarks.solvers.graphs import with_costs
-from benchmarks.solvers.section import DifferentOptimaError, Section, same_value, seconds, spread, table
+from benchmarks.solvers.section import DifferentOptimaError, same_value
 from benchmarks.solvers.timing import alternate
 from benchmarks.solvers.topologies import chain
 from graph_io import LIGHT_MODELS

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.result import Bar
+from benchmarks.section import Section, geometric_mean, spread, table
 from benchmarks.settings import Settings
 from benchmarks.solvers import light
 from benchmarks.solvers.highs import highs
-from benchmarks.solvers.section import Section, geometric_mean, same_value, spread, table
+from benchmarks.solvers.section import same_value
 from benchmarks.solvers.timing import alternate
 from graph_io import LIGHT_MODELS
 from solvers import Problem, analyse, evaluate

@@ -3,9 +3,10 @@
 from typing import Any
 
 from benchmarks.result import Bar
+from benchmarks.section import Section, seconds, table
 from benchmarks.settings import Settings
 from benchmarks.solvers import down_set_graphs
-from benchmarks.solvers.section import TOLERANCE, DifferentOptimaError, Section, seconds, table
+from benchmarks.solvers.section import TOLERANCE, DifferentOptimaError
 
 
 def measure(settings: Settings) -> Section:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from benchmarks.result import Bar
+from benchmarks.section import Section
 from benchmarks.settings import Settings
 from benchmarks.solvers.contest import contest, contest_table
 from benchmarks.solvers.graphs import COST_KINDS, WIDE, with_costs
-from benchmarks.solvers.section import Section
 
 LIMIT = 1.5
 

@@ -45,6 +45,8 @@ class Network:
         One line a layer: what it is and the shape of its output; where nothing is published.
     dims : mapping of str to int
         Values of the symbolic dimensions at which it is measured.
+    ones : tuple of str
+        Inputs that are all ones in a usual run: attention masks.
     """
 
     name: str
@@ -54,3 +56,4 @@ class Network:
     published: Published | None = None
     shapes: tuple[str, ...] = ()
     dims: Mapping[str, int] = field(default_factory=dict, hash=False)
+    ones: tuple[str, ...] = ()

@@ -174,6 +174,7 @@ NETWORKS: tuple[Network, ...] = (
         source="Devlin et al., NAACL 2019: BERT-base, uncased, with the pooler and without a task's head",
         published=Published(110e6, None, "Devlin et al., NAACL 2019"),
         dims={"seq": 128},
+        ones=("attention_mask",),
     ),
     Network(
         name="vit-b-16",

@@ -4,27 +4,39 @@ Another runtime or processor may group the nodes of the same model into other la
 measured times are then attributed anew by the names of the nodes, which every host shares.
 """
 
+import importlib.metadata
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from partition.errors import InputError
-from partition.latency.machines import Machine, load_machine, shipped_machine
-from partition.latency.predict import LayerFeatures, predict
+from partition.latency.loaded import under_load
+from partition.latency.machines import Machine, load_machine
+from partition.latency.predict import LayerCosts, predict_layers
+from partition.latency.regression import NAME
+from partition.latency.roofline import roofline_s
+from partition.latency.sharing import sharing_weights
 from partition.latency.timings import LayerTiming, Timings
+from partition.load.model import Load
 
 if TYPE_CHECKING:
     from graph_io import LayerGraph
 
-# Whose roofline shares out a measured time among several layers; only its proportions matter.
-_SHARING_MACHINE = "laptop-4-core"
+# An interquartile range over this is the standard deviation of a normal distribution.
+_INTERQUARTILE_DEVIATIONS = 1.349
 
 
 def annotate(
-    graph: "LayerGraph", machines: Mapping[str, str | os.PathLike[str] | Machine | Timings]
+    graph: "LayerGraph",
+    machines: Mapping[str, str | os.PathLike[str] | Machine | Timings],
+    *,
+    threads: Mapping[str, int] | None = None,
+    loads: Mapping[str, Load] | None = None,
+    regression: str = NAME,
 ) -> tuple[str, ...]:
-    """Set the attribute ``latency_s: {role: seconds}`` on every layer of a graph.
+    """Set ``latency_s: {role: seconds}`` and ``deviation_s: {role: {source: seconds}}`` on every layer of a graph.
 
     Parameters
     ----------
@@ -32,37 +44,87 @@ def annotate(
         From `graph_io.load_graph`; changed in place, other roles' latencies stay.
     machines : mapping of str to str, path-like, Machine or Timings
         By role, such as ``"device"`` and ``"server"``; names and paths as `load_machine` takes them.
+    threads : mapping of str to int, optional
+        By role how many threads the runtime uses there; what the file is for if not given.
+    loads : mapping of str to float or LoadReading, optional
+        By role what others take of the machine; see `partition.load.model.parse_load`.
+    regression : str
+        By which calibrated machines predict, one of `partition.latency.calibration.REGRESSIONS`.
 
     Returns
     -------
     tuple of str
-        What a reader should know of these latencies, each with its role in front; see `latencies_for`.
+        What a reader should know of these latencies, each with its role in front.
 
     Raises
     ------
     InputError
-        No such machine; timings of another model, granularity or input shape. The graph is then as it was.
+        No such machine; timings of another model, granularity or input shape; a file of another number of threads. The
+        graph is then as it was.
     """
-    layers: dict[str, LayerFeatures] = {layer: data["layer"] for layer, data in graph.nodes(data=True)}
-    latencies: dict[str, dict[str, float]] = {}
-    notes: list[str] = []
+    found: dict[str, LayerCosts] = {}
     for role, one in machines.items():
         machine = load_machine(one)
-        if isinstance(machine, Timings):
-            latencies[role], told = latencies_for(machine, graph)
-            notes += [f"{role}: {note}" for note in told]
-            if machine.shared_kernels:
-                layers_shared = {layer for kernel in machine.shared_kernels for layer in kernel.layers}
-                notes.append(
-                    f"{role}: {len(layers_shared)} layers were measured in kernels that they share, each taken by its "
-                    "predicted part"
-                )
-        else:
-            latencies[role] = predict(machine, layers)
-    for role, by_layer in latencies.items():
-        for layer, seconds in by_layer.items():
+        count = (threads or {}).get(role)
+        costs = _costs(machine, graph, role, count, regression)
+        load = (loads or {}).get(role)
+        if load is not None and load != 0:
+            costs = under_load(costs, machine, load, threads=count or machine.runtime.threads)
+        found[role] = costs
+    for role, costs in found.items():
+        for layer, seconds in costs.seconds.items():
             graph.nodes[layer].setdefault("latency_s", {})[role] = seconds
-    return tuple(notes)
+            graph.nodes[layer].setdefault("deviation_s", {})[role] = costs.deviations_s.get(layer, {})
+    return tuple(f"{role}: {note}" for role, costs in found.items() for note in costs.notes)
+
+
+def _costs(
+    machine: Machine | Timings, graph: "LayerGraph", role: str, threads: int | None, regression: str
+) -> LayerCosts:
+    if isinstance(machine, Timings):
+        _check_threads(machine, role, threads, f"measure again: {profile_command(graph)} --threads {threads}")
+        return _measured(machine, graph)
+    if machine.calibration is not None:
+        return _predicted(machine, graph, threads, regression)
+    _check_threads(machine, role, threads, "give the machine file of that number, or calibrate the machine")
+    return LayerCosts(roofline_s(machine, {layer: data["layer"] for layer, data in graph.nodes(data=True)}))
+
+
+def _predicted(machine: Machine, graph: "LayerGraph", threads: int | None, regression: str) -> LayerCosts:
+    from graph_io import ModelError
+
+    try:
+        costs = predict_layers(machine, graph, threads=threads, regression=regression)
+    except ModelError as error:
+        layers = {layer: data["layer"] for layer, data in graph.nodes(data=True)}
+        note = f"estimated by the roofline of {machine.name}, since the kernels cannot be listed ({error})"
+        return LayerCosts(roofline_s(machine, layers), notes=(note,))
+    here = importlib.metadata.version("onnxruntime")
+    if machine.runtime.version != here:
+        note = f"{machine.name} was calibrated with onnxruntime {machine.runtime.version}, this host has {here}"
+        return replace(costs, notes=(*costs.notes, note))
+    return costs
+
+
+def _check_threads(machine: Machine | Timings, role: str, threads: int | None, remedy: str) -> None:
+    own = machine.runtime.threads
+    if threads is not None and threads != own:
+        raise InputError(
+            f"the {role}'s file '{machine.name}' is for {own} threads, asked for is {threads}; ask for {own}, or "
+            f"{remedy}"
+        )
+
+
+def _measured(timings: Timings, graph: "LayerGraph") -> LayerCosts:
+    seconds, notes = latencies_for(timings, graph)
+    if timings.shared_kernels:
+        layers_shared = {layer for kernel in timings.shared_kernels for layer in kernel.layers}
+        notes = (
+            *notes,
+            f"{len(layers_shared)} layers were measured in kernels that they share, each taken by its predicted part",
+        )
+    relative = timings.whole_model.spread_s / _INTERQUARTILE_DEVIATIONS / timings.whole_model.latency_s
+    return LayerCosts(seconds, {layer: {"measured": one * relative} for layer, one in seconds.items()}, {}, notes)
 
 
 def latencies_for(timings: Timings, graph: "LayerGraph") -> tuple[dict[str, float], tuple[str, ...]]:
@@ -120,11 +182,6 @@ def latencies_for(timings: Timings, graph: "LayerGraph") -> tuple[dict[str, floa
         f"{timings.name} groups the nodes into other layers than this host: the times of {regrouped} of {len(graph)} "
         f"layers are put together from measured ones{shared}",
     )
-
-
-def sharing_weights(layers: Mapping[str, LayerFeatures]) -> dict[str, float]:
-    """Return in what proportion layers that were measured as one share their time; each weight is above zero."""
-    return predict(shipped_machine(_SHARING_MACHINE), layers)
 
 
 def profile_command(graph: "LayerGraph") -> str:

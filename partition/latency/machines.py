@@ -2,7 +2,8 @@
 
 Several machine files come with the library; each says where its figures come from. A file of the kind
 ``datasheet-roofline`` was computed from public datasheets, not measured: it is for a first look. One of the kind
-``fitted-roofline`` holds a user's own figures, fitted to what ran there.
+``fitted-roofline`` holds a user's own figures, fitted to what ran there. One of the kind ``calibrated`` holds what a
+calibration timed there.
 """
 
 import datetime
@@ -15,11 +16,12 @@ from typing import Any, Self
 
 from partition.errors import InputError
 from partition.files import FieldReader, Scalar, read_json
+from partition.latency.calibration import Calibration
 from partition.latency.timings import TIMINGS_FORMAT, Timings, save_checked
 
 MACHINE_FORMAT = "dnn-partition/machine"
 MACHINE_VERSION = 1
-MACHINE_KINDS = ("datasheet-roofline", "fitted-roofline")
+MACHINE_KINDS = ("datasheet-roofline", "fitted-roofline", "calibrated")
 _SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -89,6 +91,9 @@ class Machine:
         The predictor.
     power : Power or None
         What it draws; None where that is not known.
+    calibration : Calibration or None
+        What was timed there, and the regressions; in a machine of the kind ``"calibrated"``. Its roofline then serves
+        only for what the calibration does not know.
     """
 
     name: str
@@ -100,6 +105,7 @@ class Machine:
     provenance: str
     roofline: Roofline
     power: Power | None = None
+    calibration: Calibration | None = field(default=None, hash=False, compare=False)
 
     def __repr__(self) -> str:
         return f"<Machine {self.name!r}, {self.kind}>"
@@ -129,6 +135,7 @@ class Machine:
                 "layer_overhead_s": self.roofline.layer_overhead_s,
             },
             "power": None if self.power is None else asdict(self.power),
+            **({} if self.calibration is None else {"calibration": self.calibration.to_json()}),
         }
 
     @classmethod
@@ -154,9 +161,10 @@ class Machine:
         fields = FieldReader(obj, f"machine file {source!r}")
         fields.header(MACHINE_FORMAT, MACHINE_VERSION)
         power = fields.optional_object("power")
+        kind = _read_kind(fields)
         machine = cls(
             name=fields.text("name"),
-            kind=_read_kind(fields),
+            kind=kind,
             description=fields.text("description"),
             hardware=fields.scalars("hardware"),
             runtime=_read_runtime(fields.object("runtime")),
@@ -164,6 +172,7 @@ class Machine:
             provenance=fields.text("provenance"),
             roofline=_read_roofline(fields.object("roofline")),
             power=None if power is None else _read_power(power),
+            calibration=Calibration.from_json(fields.object("calibration")) if kind == "calibrated" else None,
         )
         fields.finish()
         return machine

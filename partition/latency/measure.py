@@ -5,19 +5,28 @@ the layers predict head and tail of a split within a few percent.
 """
 
 import datetime
-import os
-import platform
-import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from partition.errors import InputError
-from partition.latency.annotate import sharing_weights
-from partition.latency.profiling import CPU_PROVIDER, Profile, Runs, check_provider, profile_runs
+from partition.latency.host import available_processors, host_hardware, host_name
+from partition.latency.overhead import measure_overhead
+from partition.latency.profiling import (
+    CPU_PROVIDER,
+    MEASUREMENT,
+    Profile,
+    Repetition,
+    Runs,
+    check_provider,
+    kernel_level,
+    profile_runs,
+)
+from partition.latency.sharing import seconds_by_layer, sharing_weights
 from partition.latency.timings import (
     LayerTiming,
     MeasuredModel,
@@ -29,10 +38,12 @@ from partition.latency.timings import (
 from partition.units import check_threads
 
 if TYPE_CHECKING:
-    from graph_io import Granularity, LayerGraph, ModelSource
+    from graph_io import DeployedKernel, Granularity, LayerGraph, ModelSource
 
 # The share of the profiled time that may belong to kernels without a layer; above, the proportions would be wrong.
 _MOST_LOST = 0.01
+# What is left of a kernel, as a share of what the profiler shows, once the profiler's own time is taken off.
+_LEAST_SHARE = 0.1
 
 
 def measure(
@@ -81,36 +92,28 @@ def measure(
     """
     import onnxruntime
 
-    from graph_io import deployed_kernels, load_graph
+    from graph_io import load_graph
 
     if threads is not None:
         check_threads(threads)
     if name is not None and not (isinstance(name, str) and name.strip()):
         raise InputError(f"the machine's name is {name!r}; give a text that is not blank, or none for the host name")
     check_provider(provider)
-    used_threads = threads if threads is not None else _available_processors()
+    used_threads = threads if threads is not None else available_processors()
     graph = load_graph(model, dims=dims, granularity=granularity)
-    kernels = deployed_kernels(graph)
     fed = _inputs(graph, inputs)
-    content = graph.graph["model"].proto.SerializeToString()
-    runs = profile_runs(
-        content, fed, graph.graph["name"], known=kernels, threads=used_threads, provider=provider, progress=progress
-    )
-    layers, shared, notes = _attribute(graph, kernels, runs)
+    measured = measure_kernels(graph, fed, threads=used_threads, provider=provider, progress=progress)
+    layers, shared = _attribute(graph, measured)
+    runs = measured.runs
     return Timings(
-        name=name if name is not None else platform.node().strip() or "this-machine",
+        name=name if name is not None else host_name(),
         model=MeasuredModel(
             graph.graph["name"],
             graph.graph["structure_sha256"],
             granularity,
             {name: tuple(array.shape) for name, array in fed.items()},
         ),
-        hardware={
-            "processor": _processor_name(),
-            "architecture": platform.machine(),
-            "processors_available": _available_processors(),
-            "system": platform.platform(),
-        },
+        hardware=host_hardware(),
         runtime=MeasuredRuntime("onnxruntime", onnxruntime.__version__, provider, used_threads, "all"),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         whole_model=WholeModelTiming(
@@ -121,23 +124,8 @@ def measure(
         ),
         layers=layers,
         shared_kernels=shared,
-        notes=(*graph.graph["notes"], *notes),
+        notes=(*graph.graph["notes"], *measured.notes),
     )
-
-
-def _available_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor_name() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or "unknown"
-    match = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1].strip() if match else platform.processor() or "unknown"
 
 
 def _spread(seconds: NDArray[np.float64]) -> float:
@@ -173,20 +161,18 @@ def _inputs(graph: "LayerGraph", inputs: Mapping[str, NDArray[Any]] | None) -> d
     return {name: inputs[name] for name in shapes}
 
 
-def _unattributed(model: str, kernels: Mapping[str, tuple[str, ...]], profile: Profile) -> tuple[str, ...]:
+def _unattributed(model: str, known: Collection[str], profile: Profile) -> tuple[str, ...]:
     """Say what the profile and the layers do not share; refuse it if it is too much to be left out."""
     notes = []
-    unseen = [name for name in kernels if name not in profile.total_s]
+    unseen = [key for key in known if key not in profile.total_s]
     if unseen:
         notes.append(f"{len(unseen)} kernels did not appear in the profile and count as 0: {', '.join(unseen[:3])}")
     lost = {
-        name: seconds
-        for name, seconds in profile.total_s.items()
-        if name not in kernels or name not in profile.kernels_s
+        key: seconds for key, seconds in profile.total_s.items() if key not in known or key not in profile.kernels_s
     }
     if lost:
         share = sum(lost.values()) / max(sum(profile.total_s.values()), 1e-12)
-        slowest = ", ".join(repr(name) for name in sorted(lost, key=lambda name: -lost[name])[:3])
+        slowest = ", ".join(repr(key) for key in sorted(lost, key=lambda key: -lost[key])[:3])
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         if share > _MOST_LOST:
             raise InputError(
@@ -197,34 +183,103 @@ def _unattributed(model: str, kernels: Mapping[str, tuple[str, ...]], profile: P
     return tuple(notes)
 
 
-def _attribute(
-    graph: "LayerGraph", kernels: Mapping[str, tuple[str, ...]], runs: Runs
-) -> tuple[tuple[LayerTiming, ...], tuple[SharedKernel, ...], tuple[str, ...]]:
-    notes = _unattributed(graph.graph["name"], kernels, runs.profile)
-    weights = sharing_weights({layer: data["layer"] for layer, data in graph.nodes(data=True)})
-    latency = dict.fromkeys(graph.nodes, 0.0)
-    spread = dict.fromkeys(graph.nodes, 0.0)
-    shared = []
-    for name, layers in kernels.items():
-        seconds = runs.profile.kernels_s.get(name)
-        if seconds is None:
-            continue
-        total = sum(weights[layer] for layer in layers)
-        if len(layers) > 1:
-            shared.append(SharedKernel(name, layers))
-        for layer in layers:
-            share = weights[layer] / total
-            latency[layer] += float(np.median(seconds)) * share
-            spread[layer] += _spread(seconds) * share
-    measured = sum(latency.values())
-    if measured <= 0:
-        raise InputError(
-            f"model '{graph.graph['name']}' is too small to be profiled: every kernel took under 1 us; "
-            "plan it with a machine file"
-        )
-    scale = float(np.median(runs.whole_s)) / measured
-    timings = tuple(
-        LayerTiming(layer, data["layer"].nodes, latency[layer] * scale, spread[layer] * scale)
-        for layer, data in graph.nodes(data=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredKernels:
+    """The kernels of a model as measured.
+
+    Attributes
+    ----------
+    kernels : tuple of DeployedKernel
+        Those that the profile shows, in the order of running.
+    seconds, spread_s : numpy.ndarray, shape (n,)
+        Median and interquartile range of each, scaled so that the medians add up to the model's run without the
+        profiler.
+    runs : Runs
+    notes : tuple of str
+        What the profile and the kernels do not share.
+    """
+
+    kernels: "tuple[DeployedKernel, ...]"
+    seconds: NDArray[np.float64]
+    spread_s: NDArray[np.float64]
+    runs: Runs
+    notes: tuple[str, ...]
+
+
+def measure_kernels(
+    graph: "LayerGraph",
+    inputs: Mapping[str, NDArray[Any]],
+    *,
+    threads: int,
+    provider: str = CPU_PROVIDER,
+    repetition: Repetition = MEASUREMENT,
+    progress: Callable[[float], None] | None = None,
+) -> MeasuredKernels:
+    """Measure every kernel of a graph's model; see `measure` and `profile_runs`."""
+    from graph_io import kernel_list
+
+    name = graph.graph["name"]
+    kernels = kernel_list(graph, level=kernel_level(provider))
+    sharing = Counter(one.key for one in kernels)
+    runs = profile_runs(
+        graph.graph["model"].proto.SerializeToString(),
+        inputs,
+        name,
+        known=sharing,
+        threads=threads,
+        provider=provider,
+        repetition=repetition,
+        progress=progress,
     )
-    return timings, tuple(shared), notes
+    notes = _unattributed(name, sharing, runs.profile)
+    seen = tuple(one for one in kernels if one.key in runs.profile.kernels_s)
+    shares = _key_shares(seen, sharing, graph)
+    profiler_s = measure_overhead(threads, provider).profiler_s
+    seconds, spread_s = np.empty(len(seen)), np.empty(len(seen))
+    for number, (kernel, share) in enumerate(zip(seen, shares, strict=True)):
+        together_s = runs.profile.kernels_s[kernel.key]
+        shown_s = float(np.median(together_s))
+        # The profiler shows every kernel a little longer than it is; small ones took less than that alone.
+        seconds[number] = share * max(shown_s - sharing[kernel.key] * profiler_s, _LEAST_SHARE * shown_s)
+        spread_s[number] = share * _spread(together_s)
+    if seconds.sum() <= 0:
+        raise InputError(
+            f"model '{name}' is too small to be profiled: every kernel took under 1 us; plan it with a machine file"
+        )
+    scale = float(np.median(runs.whole_s)) / float(seconds.sum())
+    return MeasuredKernels(seen, seconds * scale, spread_s * scale, runs, notes)
+
+
+def _key_shares(kernels: "Sequence[DeployedKernel]", sharing: Mapping[str, int], graph: "LayerGraph") -> list[float]:
+    """Return for each kernel its share of the time that the profile has under its key.
+
+    Kernels of one key share equally if they have the same features (reorders of one shape), else as the layers whose
+    work they do.
+    """
+    members: dict[str, list[DeployedKernel]] = {}
+    for kernel in kernels:
+        members.setdefault(kernel.key, []).append(kernel)
+    uneven = {key for key, own in members.items() if any(one.features.values != own[0].features.values for one in own)}
+    weights = sharing_weights({layer: data["layer"] for layer, data in graph.nodes(data=True)}) if uneven else {}
+
+    def weight(kernel: "DeployedKernel") -> float:
+        return sum(weights[layer] for layer in kernel.layers)
+
+    return [
+        weight(kernel) / sum(map(weight, members[kernel.key])) if kernel.key in uneven else 1 / sharing[kernel.key]
+        for kernel in kernels
+    ]
+
+
+def _attribute(
+    graph: "LayerGraph", measured: MeasuredKernels
+) -> tuple[tuple[LayerTiming, ...], tuple[SharedKernel, ...]]:
+    weights = sharing_weights({layer: data["layer"] for layer, data in graph.nodes(data=True)})
+    layers_of = [kernel.layers for kernel in measured.kernels]
+    latency = seconds_by_layer(layers_of, measured.seconds.tolist(), weights)
+    spread = seconds_by_layer(layers_of, measured.spread_s.tolist(), weights)
+    shared = tuple(SharedKernel(one.name, one.layers) for one in measured.kernels if len(one.layers) > 1)
+    timings = tuple(
+        LayerTiming(layer, data["layer"].nodes, latency[layer], spread[layer]) for layer, data in graph.nodes(data=True)
+    )
+    return timings, shared

@@ -1,120 +1,210 @@
-"""Predict the time of layers on a machine that they were never measured on, by the machine's roofline.
+"""Predict the layers of a graph on a calibrated machine, kernel by kernel, as the runtime would run them.
 
-A layer takes as long as its arithmetic or its memory traffic, whichever is longer, plus a fixed overhead (Williams,
-Waterman and Patterson, "Roofline", Communications of the ACM 52(4), 2009, doi:10.1145/1498765.1498785). The inside of a
-fused layer stays in cache; only its inputs, weights and outputs count as traffic.
+The kernels of the optimised graph are predicted one by one and given to the layers whose work they do, exactly as a
+profile is. A layer type that was not calibrated is estimated by the machine's roofline and named.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Protocol
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from partition.errors import InputError
+from partition.latency.baseline_variables import KernelFeatures
+from partition.latency.calibration import Calibration
 from partition.latency.machines import Machine
+from partition.latency.profiling import kernel_level
+from partition.latency.regression import NAME
+from partition.latency.sharing import layer_shares, sharing_weights
 
-# The operators whose arithmetic dominates a fused group, whatever is fused to them.
-_DOMINANT = frozenset(
-    {
-        "Attention",
-        "Conv",
-        "ConvInteger",
-        "ConvTranspose",
-        "DeformConv",
-        "Einsum",
-        "GRU",
-        "Gemm",
-        "LSTM",
-        "MatMul",
-        "MatMulInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-        "RNN",
-    }
-)
+if TYPE_CHECKING:
+    from graph_io import LayerGraph
+
+ESTIMATED = "estimated"
+"""The source of error of what the roofline estimates."""
+# Standard deviation of the logarithm of such an estimate: a factor of two either way.
+_ESTIMATE_DEVIATION = 0.69
 
 
-class LayerFeatures(Protocol):
-    """What the prediction needs to know of a layer."""
+class PricedKernel(Protocol):
+    """A kernel to predict: what decides its time, and the layers whose work it does."""
 
     @property
-    def op_types(self) -> tuple[str, ...]:
-        """The ONNX operator types of the fused group, in topological order."""
+    def layers(self) -> tuple[str, ...]:
+        """Ids of layers."""
 
     @property
-    def flops(self) -> float:
-        """Floating point operations, a multiplication with an addition being two."""
-
-    @property
-    def traffic_bytes(self) -> int:
-        """Bytes moved to and from memory: inputs, outputs and weights."""
+    def features(self) -> KernelFeatures:
+        """Its layer type and sizes."""
 
 
-def predict_layer_s(machine: Machine, layer: LayerFeatures) -> float:
-    """Predict the time of one layer.
+@dataclass(frozen=True, slots=True)
+class LayerCosts:
+    """What each layer of a graph takes on one machine.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        By layer id.
+    deviations_s : dict of str to dict of str to float
+        By layer id the standard deviation of its error by source; errors of one source go together, those of different
+        sources do not. Empty where nothing is known of the error.
+    memory_shares : dict of str to float
+        By layer id the share of its time, 0 to 1, that memory bounds; empty where that is not known.
+    notes : tuple of str
+        What a reader should know.
+    """
+
+    seconds: dict[str, float]
+    deviations_s: dict[str, dict[str, float]] = field(default_factory=dict)
+    memory_shares: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def predict_layers(
+    machine: Machine, graph: "LayerGraph", *, threads: int | None = None, regression: str = NAME
+) -> LayerCosts:
+    """Predict the time of every layer of a graph on a calibrated machine.
 
     Parameters
     ----------
     machine : Machine
-        Where it would run.
-    layer : LayerFeatures
-        What it does. The efficiency is that of its main operator type: the first that dominates by its nature
-        (a convolution, a matrix product, a recurrent layer), else the first that the machine names, else the default.
-
-    Returns
-    -------
-    float
-        Seconds: the larger of arithmetic and memory time, plus the overhead of a layer. Zero only for a layer without
-        any operator, operation or byte.
+        With a calibration.
+    graph : networkx.DiGraph
+        From `graph_io.load_graph`; its kernels are listed once and kept in it.
+    threads : int, optional
+        One of those that were calibrated; the machine file's own if not given.
+    regression : str
+        One of `calibration.REGRESSIONS`.
 
     Raises
     ------
     InputError
-        A feature of the layer is negative or not finite.
+        The machine has no calibration, or none at so many threads; an unknown regression.
+    graph_io.ModelError
+        The model's kernels cannot be listed.
+
+    Notes
+    -----
+    Linear in the number of kernels of different size, times the square of the rows of their groups.
     """
-    return _predict_s(machine, layer, "the layer")
+    from graph_io import kernel_list
+
+    calibration = machine.calibration
+    if calibration is None:
+        raise InputError(
+            f"machine '{machine.name}' is a {machine.kind}, not calibrated; run dnn-partition calibrate there"
+        )
+    kernels = kernel_list(graph, level=kernel_level(machine.runtime.provider))
+    shared = any(len(kernel.layers) > 1 for kernel in kernels)
+    weights = sharing_weights({layer: data["layer"] for layer, data in graph.nodes(data=True)}) if shared else {}
+    return predict_kernels(
+        machine, calibration, kernels, tuple(graph.nodes), weights, threads=threads, regression=regression
+    )
 
 
-def predict(machine: Machine, layers: Mapping[str, LayerFeatures]) -> dict[str, float]:
-    """Predict the time of each layer; see `predict_layer_s`.
+def predict_kernels(
+    machine: Machine,
+    calibration: Calibration,
+    kernels: Sequence[PricedKernel],
+    layers: Sequence[str],
+    weights: Mapping[str, float],
+    *,
+    threads: int | None = None,
+    regression: str = NAME,
+) -> LayerCosts:
+    """Predict kernels and give their time to layers; see `predict_layers`.
 
     Parameters
     ----------
-    machine : Machine
-        Where they would run.
-    layers : mapping of str to LayerFeatures
-        What each layer does, by its id.
-
-    Returns
-    -------
-    dict of str to float
-        Seconds by layer id, in the order given.
-
-    Raises
-    ------
-    InputError
-        A feature of a layer is negative or not finite; the message names the layer.
+    machine, calibration
+        The calibration is the machine's.
+    kernels : sequence of PricedKernel
+    layers : sequence of str
+        All layers, in the order of the result.
+    weights : mapping of str to float
+        In what proportion layers share a kernel; only those that share one are looked up.
+    threads, regression
+        As in `predict_layers`.
     """
-    return {name: _predict_s(machine, layer, f"layer {name!r}") for name, layer in layers.items()}
-
-
-def _predict_s(machine: Machine, layer: LayerFeatures, what: str) -> float:
-    for feature in ("flops", "traffic_bytes"):
-        value = getattr(layer, feature)
-        if not (math.isfinite(value) and value >= 0):
-            raise InputError(
-                f"{what}: {feature} is {value!r}, expected a finite number, 0 or more; give its true value"
+    count = machine.runtime.threads if threads is None else threads
+    if count not in calibration.threads:
+        known = " or ".join(map(str, calibration.threads))
+        raise InputError(
+            f"machine '{machine.name}' was calibrated at {known} threads, asked for is {count}; ask for one of these, "
+            f"or run there: dnn-partition calibrate --threads {count}"
+        )
+    features = [kernel.features for kernel in kernels]
+    if regression == NAME:
+        found = calibration.own_regression.predict(features, threads=count)
+        kernel_s, deviation, groups = found.seconds, found.deviation, found.groups
+        beyond = int(np.count_nonzero(~found.in_range & ~np.isnan(kernel_s)))
+    else:
+        kernel_s = calibration.regression(regression).predict_s(features, threads=count)
+        deviation, groups, beyond = np.full(len(features), np.nan), tuple(one.kind for one in features), 0
+    overhead = calibration.overhead(count)
+    call_s = overhead.call_s / max(1, len(kernels))
+    seconds = dict.fromkeys(layers, 0.0)
+    deviations: dict[str, dict[str, float]] = {layer: {} for layer in layers}
+    memory_s = dict.fromkeys(layers, 0.0)
+    estimated: Counter[str] = Counter()
+    for kernel, own_s, own_deviation, group in zip(kernels, kernel_s.tolist(), deviation.tolist(), groups, strict=True):
+        values = kernel.features.values
+        bytes_s = (
+            values["read_bytes"] + values["write_bytes"] + values["weight_bytes"]
+        ) / machine.roofline.memory_bytes_per_s
+        source = group
+        if not own_s > 0:
+            # No rows, or a published regression went below zero: never a silent zero.
+            own_s, own_deviation, source = (
+                _estimate_s(machine, kernel.features, bytes_s),
+                _ESTIMATE_DEVIATION,
+                ESTIMATED,
             )
-    if not layer.op_types and layer.flops == 0 and layer.traffic_bytes == 0:
-        return 0.0
+            estimated[kernel.features.kind.removeprefix("other:")] += 1
+        total_s = own_s + call_s
+        for layer, share in layer_shares(kernel.layers, weights):
+            seconds[layer] += total_s * share
+            memory_s[layer] += min(total_s, bytes_s) * share
+            if own_deviation == own_deviation:
+                by_source = deviations[layer]
+                by_source[source] = by_source.get(source, 0.0) + own_s * own_deviation * share
+    notes = []
+    if estimated:
+        listed = ", ".join(f"{kind} ({number})" for kind, number in sorted(estimated.items()))
+        notes.append(
+            f"{machine.name} has no calibration of {listed}: estimated by its roofline; measure the model there for a "
+            "decision that matters: dnn-partition profile MODEL -o timings.json"
+        )
+    if beyond:
+        notes.append(f"{beyond} of {len(kernels)} kernels are outside the sizes that {machine.name} was calibrated at")
+    several = sum(len(kernel.layers) > 1 for kernel in kernels)
+    if several:
+        notes.append(f"{several} kernels do the work of several layers, which share the time by predicted parts")
+    nothing = [layer for layer in layers if seconds[layer] == 0]
+    if nothing:
+        more = f" and {len(nothing) - 3} more" if len(nothing) > 3 else ""
+        notes.append(
+            f"{len(nothing)} layers take no time, since the runtime leaves them out: {', '.join(nothing[:3])}{more}"
+        )
+    shares = {layer: memory_s[layer] / seconds[layer] if seconds[layer] > 0 else 0.0 for layer in layers}
+    return LayerCosts(seconds, deviations, shares, tuple(notes))
+
+
+def total_deviation_s(deviations_s: Iterable[Mapping[str, float]]) -> float:
+    """Add up the errors of layers, each by source: those of one source go together, others are independent."""
+    by_source: dict[str, float] = {}
+    for sources in deviations_s:
+        for source, seconds in sources.items():
+            by_source[source] = by_source.get(source, 0.0) + seconds
+    return math.sqrt(sum(seconds * seconds for seconds in by_source.values()))
+
+
+def _estimate_s(machine: Machine, features: KernelFeatures, bytes_s: float) -> float:
     roofline = machine.roofline
-    arithmetic_s = layer.flops / (roofline.peak_flops_per_s * _efficiency(machine, layer.op_types))
-    memory_s = layer.traffic_bytes / roofline.memory_bytes_per_s
-    return max(arithmetic_s, memory_s) + roofline.layer_overhead_s
-
-
-def _efficiency(machine: Machine, op_types: tuple[str, ...]) -> float:
-    """Return the share of the peak that the main operator type of a group reaches."""
-    shares = machine.roofline.compute_efficiency
-    dominant = next((one for one in op_types if one in _DOMINANT), None)
-    main = dominant if dominant is not None else next((one for one in op_types if one in shares), "default")
-    return shares.get(main, shares["default"])
+    efficiency = roofline.compute_efficiency.get(features.op_type, roofline.compute_efficiency["default"])
+    arithmetic_s = features.values["flops"] / (roofline.peak_flops_per_s * efficiency)
+    return max(arithmetic_s, bytes_s) + roofline.layer_overhead_s

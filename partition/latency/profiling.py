@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 CPU_PROVIDER = "CPUExecutionProvider"
 _WARM_UP_RUNS = 3
+# So many runs of one session follow each other: the first after the other session's finds the caches full of that
+# one's weights, and does not count.
+_BLOCK = 5
 _WITH_BODIES = frozenset({"If", "Loop", "Scan"})
 # Start and length of a kernel are rounded down to whole microseconds: its true end is less than this after their sum.
 _CLOCK_US = 2
@@ -37,14 +40,14 @@ class Repetition:
     fewest, most : int
         With the profiler: at least so often, then until so often or until the time is up.
     budget_s : float
-    plain_every : int
-        One run without the profiler goes with so many runs with it.
+    plain : bool
+        As often also without the profiler.
     """
 
     fewest: int
     most: int
     budget_s: float
-    plain_every: int = 1
+    plain: bool = True
 
 
 MEASUREMENT = Repetition(fewest=10, most=50, budget_s=10.0)
@@ -79,6 +82,17 @@ def check_provider(provider: str) -> None:
         )
 
 
+def with_fallback(provider: str) -> list[str]:
+    """Return the providers of a session: what one lacks, the CPU does, as in a deployment."""
+    return [provider] if provider == CPU_PROVIDER else [provider, CPU_PROVIDER]
+
+
+def kernel_level(provider: str) -> str:
+    """Return the optimisation level at which `graph_io.kernel_list` shows what a provider runs."""
+    # Data layouts in blocks are the CPU provider's own.
+    return "all" if provider == CPU_PROVIDER else "extended"
+
+
 def profile_runs(
     content: bytes,
     inputs: Mapping[str, NDArray[Any]],
@@ -88,9 +102,10 @@ def profile_runs(
     threads: int,
     provider: str = CPU_PROVIDER,
     repetition: Repetition = MEASUREMENT,
+    bound: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Runs:
-    """Alternate profiled and unprofiled runs, so that a drift of the machine's speed meets both.
+    """Alternate blocks of profiled and unprofiled runs, so that a drift of the machine's speed meets both.
 
     Parameters
     ----------
@@ -106,6 +121,8 @@ def profile_runs(
     provider : str
         Execution provider.
     repetition : Repetition
+    bound : bool
+        Bind inputs and outputs once instead of handing them over at each run, so that they cost no time.
     progress : callable, optional
         Called with the finished share, 0 to 1.
 
@@ -127,41 +144,62 @@ def profile_runs(
         if prefix is not None:
             options.enable_profiling = True
             options.profile_file_prefix = prefix
-        # What a provider lacks, the CPU does, as in a deployment.
-        providers = [provider] if provider == CPU_PROVIDER else [provider, CPU_PROVIDER]
-        return onnxruntime.InferenceSession(content, options, providers=providers)
+        return onnxruntime.InferenceSession(content, options, providers=with_fallback(provider))
 
-    def run(session: "onnxruntime.InferenceSession") -> None:
+    def runner(session: "onnxruntime.InferenceSession") -> Callable[[], object]:
+        if not bound:
+            return lambda: session.run(None, dict(inputs))
+        binding = session.io_binding()
+        for input_name, value in inputs.items():
+            binding.bind_ortvalue_input(input_name, onnxruntime.OrtValue.ortvalue_from_numpy(value))
+        for output in session.get_outputs():
+            binding.bind_output(output.name)
+        return lambda: session.run_with_iobinding(binding)
+
+    def run(once: Callable[[], object]) -> None:
         with _model_errors(name, "run"):
-            session.run(None, dict(inputs))
+            once()
 
     with tempfile.TemporaryDirectory(prefix="dnn-partition-") as folder:
         with _model_errors(name, "be opened"):
-            plain, profiled = open_session(None), open_session(str(Path(folder) / "profile"))
+            profiled_session = open_session(str(Path(folder) / "profile"))
+            profiled = runner(profiled_session)
+            plain = runner(open_session(None)) if repetition.plain else None
         whole: list[float] = []
         cpu: list[float] = []
-        run(plain)
-        for _ in range(_WARM_UP_RUNS):
-            run(profiled)
-        run(plain)
-        start = time.perf_counter()
-        fewest, most, budget_s = repetition.fewest, repetition.most, repetition.budget_s
-        n_profiled = 0
-        while n_profiled < fewest or (n_profiled < most and time.perf_counter() - start < budget_s):
-            if n_profiled % repetition.plain_every == 0:
+        counted: list[bool] = []
+
+        def run_plain(*, counts: bool) -> None:
+            if plain is not None:
                 cpu_before, before = time.process_time(), time.perf_counter()
                 run(plain)
-                whole.append(time.perf_counter() - before)
-                cpu.append(time.process_time() - cpu_before)
+                if counts:
+                    whole.append(time.perf_counter() - before)
+                    cpu.append(time.process_time() - cpu_before)
+
+        def run_profiled(*, counts: bool) -> None:
             run(profiled)
-            n_profiled += 1
+            counted.append(counts)
+
+        for _ in range(_WARM_UP_RUNS):
+            run_plain(counts=False)
+            run_profiled(counts=False)
+        start = time.perf_counter()
+        fewest, most, budget_s = repetition.fewest, repetition.most, repetition.budget_s
+        n_counted = 0
+        while n_counted < fewest or (n_counted < most and time.perf_counter() - start < budget_s):
+            for once in (run_plain, run_profiled):
+                once(counts=False)
+                for _ in range(_BLOCK):
+                    once(counts=True)
+            n_counted += _BLOCK
             if progress is not None:
                 spent = (time.perf_counter() - start) / budget_s
-                progress(min(1.0, max(n_profiled / most, min(spent, n_profiled / fewest))))
+                progress(min(1.0, max(n_counted / most, min(spent, n_counted / fewest))))
         if progress is not None:
             progress(1.0)
-        events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
-    return Runs(np.array(whole), np.array(cpu), read_profile(events, n_profiled, known))
+        events = json.loads(Path(profiled_session.end_profiling()).read_text(encoding="utf-8"))
+    return Runs(np.array(whole), np.array(cpu), read_profile(events, counted, known))
 
 
 @contextmanager
@@ -175,9 +213,9 @@ def _model_errors(name: str, what: str) -> Iterator[None]:
         raise ModelError(f"model '{name}' cannot {what} in onnxruntime: {runtime_reason(error)}") from error
 
 
-def read_profile(events: list[dict[str, Any]], n_runs: int, known: Collection[str]) -> Profile:
+def read_profile(events: list[dict[str, Any]], counted: Sequence[bool], known: Collection[str]) -> Profile:
     """Collect the seconds of each kernel: in each counted run, and of all runs together if it is in no other's body."""
-    from graph_io import unnamed_kernel
+    from graph_io import profile_key, unnamed_kernel
 
     suffix = "_kernel_time"
     timed = [one for one in events if one.get("cat") == "Node" and one.get("name", "").endswith(suffix)]
@@ -188,21 +226,31 @@ def read_profile(events: list[dict[str, Any]], n_runs: int, known: Collection[st
     total_s: dict[str, float] = {}
     end = end_of_body = -math.inf
     for one in timed:
-        name, seconds = one["name"].removesuffix(suffix), one["dur"] * 1e-6
-        together = unnamed_kernel(one.get("args", {}).get("op_name", ""))
+        arguments = one.get("args", {})
+        operator = arguments.get("op_name", "")
+        shapes = (_first_shape(arguments.get(f"{side}_type_shape")) for side in ("input", "output"))
+        name, seconds = profile_key(one["name"].removesuffix(suffix), operator, *shapes), one["dur"] * 1e-6
+        together = unnamed_kernel(operator)
         if name not in known and together in known:
             name = together
         if one["ts"] < end or (one["ts"] < end_of_body and name not in known):
             continue
         end = one["ts"] + one["dur"]
-        if one.get("args", {}).get("op_name") in _WITH_BODIES:
+        if operator in _WITH_BODIES:
             end_of_body = end + _CLOCK_US
         durations.setdefault(name, []).append(seconds)
         total_s[name] = total_s.get(name, 0.0) + seconds
-    total_runs = n_runs + _WARM_UP_RUNS
+    chosen = np.array(counted, dtype=np.bool_)
     kernels_s = {
-        name: np.array(values).reshape(total_runs, -1).sum(axis=1)[_WARM_UP_RUNS:]
+        name: np.array(values).reshape(len(chosen), -1).sum(axis=1)[chosen]
         for name, values in durations.items()
-        if len(values) % total_runs == 0
+        if len(values) % len(chosen) == 0
     }
     return Profile(kernels_s, total_s)
+
+
+def _first_shape(listed: object) -> tuple[int, ...]:
+    """Return the first shape of a profile's list of types and shapes; empty where it has none."""
+    if isinstance(listed, list) and listed and isinstance(listed[0], dict) and listed[0]:
+        return tuple(next(iter(listed[0].values())))
+    return ()

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDTH = 100
+_UNCERTAINTY_NOTE = (
+    "± one standard deviation of the error in computing: two thirds of such predictions come true within it"
+)
 
 
 def plan_text(plan: Plan) -> str:
@@ -41,6 +44,7 @@ def plan_view(plan: Plan) -> "Group":
         Text(f"device {plan.device.name} ({plan.device.kind}), server {plan.server.name} ({plan.server.kind})"),
         _stage_table(plan),
         Text(_memory_note(plan)),
+        *([Text(_UNCERTAINTY_NOTE)] if plan.estimates[0].deviation_s else []),
         _comparison_table(plan),
     ]
     if plan.assumptions:
@@ -67,7 +71,7 @@ def _ms(seconds: float) -> str:
 
 def _headline(plan: Plan) -> str:
     n_up = sum(message.direction == "uplink" for message in plan.messages)
-    total = f"{format_duration(plan.latency_s)}{_gain(plan)}"
+    total = f"{format_duration(plan.latency_s)}{_uncertainty(plan)}{_gain(plan)}"
     on_device = sum(stage.n_layers for stage in plan.stages if stage.machine == "device")
     if on_device == plan.model.n_layers:
         return f"everything on the device, {total}"
@@ -76,6 +80,12 @@ def _headline(plan: Plan) -> str:
     where = _names(plan.cut)
     visits = "" if n_up == 1 else f" in {n_up} visits to the server"
     return f"cut at {where}{visits}, {on_device} of {plan.model.n_layers} layers on the device, {total}"
+
+
+def _uncertainty(plan: Plan) -> str:
+    """Say within what the prediction is expected to come true, where that is known."""
+    deviation = plan.estimates[0].deviation_s
+    return "" if not deviation else f" ± {format_duration(deviation)}"
 
 
 def _memory_note(plan: Plan) -> str:

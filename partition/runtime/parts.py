@@ -1,6 +1,7 @@
 """The parts of a plan as bytes and as open ONNX Runtime sessions; files are checked before they are used."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,22 +96,31 @@ def open_part(content: str | bytes, name: str, options: Any) -> "onnxruntime.Inf
         raise InputError(f"{name} cannot be opened by onnxruntime: {runtime_reason(error)}") from error
 
 
-def open_parts(plan: Plan, *, threads: int | None) -> "tuple[onnxruntime.InferenceSession, ...]":
-    """Open all parts of a plan, in order.
+def open_parts(
+    plan: Plan, *, threads: int | Mapping[str, int | None] | None
+) -> "tuple[onnxruntime.InferenceSession, ...]":
+    """Open all parts of a plan, in order, with so many threads each, or by the machine that a part is for.
 
     Raises
     ------
     InputError
         A file is missing or another, the runtime refuses a part, or the parts do not belong together.
     """
-    options = session_options(threads=threads)
+    machine_of = {number: stage.machine for stage in plan.stages for number in stage.parts}
+    options = [
+        session_options(threads=threads.get(machine_of[number]) if isinstance(threads, Mapping) else threads)
+        for number in range(len(plan.parts))
+    ]
+    sources: list[str | bytes]
     if isinstance(plan.source, Path):
         for part in plan.parts:
             check_part(plan.source, part)
-        sessions = tuple(open_part(str(plan.source / part.file), part.file, options) for part in plan.parts)
+        sources = [str(plan.source / part.file) for part in plan.parts]
     else:
-        contents = zip(plan.parts, part_bytes(plan), strict=True)
-        sessions = tuple(open_part(content, part.file, options) for part, content in contents)
+        sources = [*part_bytes(plan)]
+    sessions = tuple(
+        open_part(source, part.file, own) for source, part, own in zip(sources, plan.parts, options, strict=True)
+    )
     known = set(plan.model.input_names)
     for part, session in zip(plan.parts, sessions, strict=True):
         missing = next((value.name for value in session.get_inputs() if value.name not in known), None)

@@ -1,5 +1,6 @@
 """Split ONNX Runtime sessions that run one after the other in this process."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -46,6 +47,8 @@ class SplitSession:
             for value in session.get_inputs():
                 if value.name in plan.model.input_names:
                     self._input_types.setdefault(value.name, (_numpy_type(value.type), list(value.shape)))
+        self.part_s: tuple[float, ...] = ()
+        """Wall time of each part in the last run, in seconds."""
         self._last_use = {name: number for number, step in enumerate(self._steps) for name in step.inputs}
 
     def __repr__(self) -> str:
@@ -86,16 +89,20 @@ class SplitSession:
         self._check(inputs)
         values: dict[str, Any] = dict(inputs)
         outputs = self._plan.model.output_names
+        part_s = []
         for number, step in enumerate(self._steps):
+            before = time.perf_counter()
             try:
                 produced = step.run({name: values[name] for name in step.inputs})
             except Exception as error:  # the runtime's exceptions share no public base class
                 raise InputError(f"{step.name} failed in onnxruntime: {runtime_reason(error)}") from error
+            part_s.append(time.perf_counter() - before)
             values.update(zip(step.outputs, produced, strict=True))
             for name in step.inputs:
                 # Release what no later part reads, as the two machines would.
                 if self._last_use[name] == number and name not in outputs:
                     del values[name]
+        self.part_s = tuple(part_s)
         return {name: values[name] for name in outputs}
 
     def _check(self, inputs: Mapping[str, Array]) -> None:

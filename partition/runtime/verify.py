@@ -1,7 +1,7 @@
 """The proof of a split: parts and whole run on the same inputs, outputs compared."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from partition.errors import InputError
 from partition.plan import Plan
 from partition.runtime.parts import open_part, session_options
 from partition.runtime.session import Array
+from partition.runtime.timing import StageTiming, time_stages
 from partition.units import check_threads
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ class OutputComparison:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Verification:
-    """The result of `Plan.verify`."""
+    """The result of `Plan.verify`; `stages` is empty unless they were timed."""
 
     outputs: tuple[OutputComparison, ...]
     n_inputs: int
     tolerance: float
+    stages: tuple[StageTiming, ...] = ()
 
     @property
     def max_relative_error(self) -> float:
@@ -85,6 +87,7 @@ class Verification:
         ]
         if self.depends_on_input is False:
             lines.append("note: the outputs did not change with the input, so this comparison proves little")
+        lines += [str(stage) for stage in self.stages]
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -104,6 +107,7 @@ class Verification:
                 }
                 for output in self.outputs
             ],
+            "stages": [asdict(stage) for stage in self.stages],
         }
 
 
@@ -145,6 +149,7 @@ def verify_plan(
     seed: int,
     tolerance: float | None,
     threads: int | None,
+    timing: bool,
 ) -> Verification:
     """Compare a plan's parts with its model; see `Plan.verify`."""
     from graph_io import least_precise_float
@@ -172,11 +177,12 @@ def verify_plan(
                 if name in first and not np.array_equal(first[name], value, equal_nan=value.dtype.kind == "f"):
                     changes.add(name)
                 first.setdefault(name, value)
+    stages = time_stages(plan, trials[0], threads=threads) if timing else ()
     compared = tuple(
         OutputComparison(name, errors[name], bool(same[name]), name in changes if len(trials) > 1 else None)
         for name in names
     )
-    return Verification(compared, len(trials), allowed)
+    return Verification(compared, len(trials), allowed, stages)
 
 
 def _whole_model(plan: Plan, model: "ModelSource | None") -> "Model":

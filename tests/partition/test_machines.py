@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from partition.errors import InputError
 from partition.files import write_json
 from partition.latency.machines import Machine, Power, load_machine, shipped_machines
-from partition.latency.predict import predict, predict_layer_s
+from partition.latency.roofline import roofline_layer_s, roofline_s
 from partition.latency.timings import Timings
 from tests.partition.test_timings import timings_object
 
@@ -241,11 +241,11 @@ def test_refused_with_the_name_of_file_and_field(path, value, named):
     ],
 )
 def test_roofline(layer, seconds):
-    assert predict_layer_s(MINE, layer) == pytest.approx(seconds + 1e-5, rel=1e-12)
+    assert roofline_layer_s(MINE, layer) == pytest.approx(seconds + 1e-5, rel=1e-12)
 
 
 def test_only_a_layer_without_any_work_takes_no_time():
-    assert predict_layer_s(MINE, Layer(())) == 0.0
+    assert roofline_layer_s(MINE, Layer(())) == 0.0
 
 
 layers = st.builds(
@@ -259,17 +259,17 @@ layers = st.builds(
 @given(layers, st.sampled_from(SHIPPED))
 def test_predictions_are_positive_and_grow_with_the_work(layer, name):
     machine = load_machine(name)
-    seconds = predict_layer_s(machine, layer)
+    seconds = roofline_layer_s(machine, layer)
     assert math.isfinite(seconds)
     assert seconds >= machine.roofline.layer_overhead_s > 0
-    assert predict_layer_s(machine, dataclasses.replace(layer, flops=2 * layer.flops + 1)) >= seconds
-    assert predict_layer_s(machine, dataclasses.replace(layer, traffic_bytes=layer.traffic_bytes + 1)) >= seconds
+    assert roofline_layer_s(machine, dataclasses.replace(layer, flops=2 * layer.flops + 1)) >= seconds
+    assert roofline_layer_s(machine, dataclasses.replace(layer, traffic_bytes=layer.traffic_bytes + 1)) >= seconds
 
 
 def test_predict_keeps_names_and_order():
-    got = predict(MINE, {"b": Layer(flops=5e8), "a": Layer()})
+    got = roofline_s(MINE, {"b": Layer(flops=5e8), "a": Layer()})
     assert list(got) == ["b", "a"]
-    assert got["b"] == predict_layer_s(MINE, Layer(flops=5e8))
+    assert got["b"] == roofline_layer_s(MINE, Layer(flops=5e8))
 
 
 @pytest.mark.parametrize(
@@ -277,12 +277,12 @@ def test_predict_keeps_names_and_order():
 )
 def test_predict_refuses_features_that_cannot_be(feature, value):
     with pytest.raises(InputError, match=f"layer 'conv_1': {feature} is {value!r}"):
-        predict(MINE, {"conv_1": dataclasses.replace(Layer(), **{feature: value})})
+        roofline_s(MINE, {"conv_1": dataclasses.replace(Layer(), **{feature: value})})
 
 
 def test_importing_loads_nothing_heavy():
     code = (
-        "import sys, partition.links, partition.latency.predict\n"
+        "import sys, partition.links, partition.latency.roofline\n"
         "print([m for m in ('numba', 'onnx', 'onnxruntime', 'networkx', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,0 +1,50 @@
+"""Time a run: by the CPU clock at one thread, which other work hardly moves; by the wall at more."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+BLOCK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Median of the runs, and the noise floor: how far the medians of the odd and the even runs lie apart, relative."""
+
+    seconds: float
+    noise: float
+    runs: int
+
+
+def clock(threads: int) -> Callable[[], float]:
+    """Return the clock for a number of threads."""
+    return time.thread_time if threads == 1 else time.perf_counter
+
+
+def time_in_turn(
+    runs: Sequence[Callable[[], object]], *, threads: int, fewest: int, most: int, budget_s: float
+) -> list[Timed]:
+    """Time several things in turn, block by block, so that a drift of the machine's speed meets all.
+
+    Each runs equally often. The first run of a block finds the caches full of another's data and does not count.
+    """
+    now = clock(threads)
+    taken: list[list[float]] = [[] for _ in runs]
+    begun_s = time.perf_counter()
+    while len(taken[0]) < fewest or (len(taken[0]) < most and time.perf_counter() - begun_s < budget_s):
+        for run, own in zip(runs, taken, strict=True):
+            run()
+            for _ in range(BLOCK):
+                before = now()
+                run()
+                own.append(now() - before)
+    return [summary(own) for own in taken]
+
+
+def summary(seconds: Sequence[float]) -> Timed:
+    """Return the median, and how far those of the two halves lie apart."""
+    middle = float(np.median(seconds))
+    halves = float(np.median(seconds[::2])), float(np.median(seconds[1::2])) if len(seconds) > 1 else middle
+    return Timed(middle, abs(halves[0] - halves[1]) / middle if middle > 0 else 0.0, len(seconds))

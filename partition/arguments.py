@@ -1,0 +1,70 @@
+"""Arguments that several commands take, and how they are checked before any work is done."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from partition.errors import InputError
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
+PlanArgument = Annotated[Path, typer.Argument(metavar="OUT", help="A folder that `split` wrote.", show_default=False)]
+DimOption = Annotated[
+    list[str] | None,
+    typer.Option("--dim", metavar="NAME=N", help="Value of a symbolic dimension, such as seq=128; repeatable."),
+]
+GranularityOption = Annotated[
+    str, typer.Option(help="'layer': cut between what the runtime fuses; 'node': between any two nodes.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(help="Threads of the runtime.", show_default="the runtime's choice")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+TimingOption = Annotated[
+    bool, typer.Option("--timing", help="With --verify: time the stages here, against what was predicted.")
+]
+NameOption = Annotated[str | None, typer.Option(help="The machine's name.", show_default="its host name")]
+ProviderOption = Annotated[str, typer.Option(help="Execution provider of the runtime.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace an existing file, or a folder that an earlier run wrote.")
+]
+
+
+def check_output_file(path: Path, what: str, *, force: bool) -> None:
+    """Refuse, before the work that it is for, a file that could not be written after it."""
+    try:
+        if path.is_dir():
+            raise InputError(f"{what} '{path}' is a folder; give the path of a file")
+        if os.path.lexists(path) and not force:
+            raise InputError(f"{what} '{path}' exists; choose another, or pass --force")
+        # Tried, because permissions alone do not tell; nothing is left of it.
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{what} '{path}' cannot be written: {error.strerror or error}; "
+            "give the path of a file in an existing folder that you may write to"
+        ) from error
+
+
+def pairs(entries: list[str] | None, option: str) -> dict[str, str]:
+    """Read what a repeatable option of the form NAME=VALUE got."""
+    found = {}
+    for entry in entries or ():
+        name, separator, value = entry.rpartition("=")
+        if not separator or not name or not value:
+            raise InputError(f"{option} got '{entry}'; write it as NAME=VALUE")
+        if name in found:
+            raise InputError(f"{option} gives '{name}' more than once; keep one of them")
+        found[name] = value
+    return found
+
+
+def dims(entries: list[str] | None) -> dict[str, int]:
+    """Read the option ``--dim``."""
+    found = {}
+    for name, value in pairs(entries, "--dim").items():
+        if not value.isascii() or not value.isdigit():
+            raise InputError(f"--dim {name}={value}: '{value}' is not a whole number of 1 or more")
+        found[name] = int(value)
+    return found

@@ -1,0 +1,87 @@
+"""The commands that measure this machine: ``profile`` one model, ``calibrate`` once for all."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from partition.arguments import (
+    DimOption,
+    ForceOption,
+    GranularityOption,
+    JsonOption,
+    ModelArgument,
+    NameOption,
+    ProviderOption,
+    ThreadsOption,
+    check_output_file,
+    dims,
+)
+from partition.errors import InputError
+from partition.terminal import console, show_json, steps
+
+
+def profile(
+    model: ModelArgument,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="New timings file.", show_default="only show")] = None,
+    dim: DimOption = None,
+    granularity: GranularityOption = "layer",
+    threads: ThreadsOption = None,
+    provider: ProviderOption = "CPUExecutionProvider",
+    name: NameOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model, layer by layer, on this machine."""
+    from partition.files import write_json
+    from partition.latency.measure import measure
+    from partition.report.execution import timings_view
+
+    if name is not None and not name.strip():
+        raise InputError(f"--name is {name!r}; give a name, or leave it out for the host's")
+    if out is not None:
+        check_output_file(out, "timings file", force=force)
+    with steps(1) as step:
+        step.start(f"measuring {model.name}")
+        timings = measure(
+            model,
+            dims=dims(dim),
+            granularity=granularity,  # type: ignore[arg-type]
+            threads=threads,
+            provider=provider,
+            name=name,
+            progress=step.share,
+        )
+    if out is not None:
+        write_json(out, timings.to_json())
+    if as_json:
+        show_json(timings.to_json())
+    else:
+        console().print(timings_view(timings))
+        if out is not None:
+            console().print(f"written: {out} (use it with --device or --server)", soft_wrap=True)
+
+
+def calibrate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="New machine file.", show_default=False)],
+    quick: Annotated[bool, typer.Option("--quick", help="Under a minute, and less sure.")] = False,
+    threads: Annotated[
+        list[int] | None, typer.Option(help="Of the runtime; repeatable.", show_default="1 and all processors")
+    ] = None,
+    provider: ProviderOption = "CPUExecutionProvider",
+    load: Annotated[bool, typer.Option(help="Also measure how other work slows this machine down.")] = True,
+    name: NameOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure this machine once, to predict any model on it.
+
+    Takes under ten minutes and wants a machine at rest. What is finished stays beside the output file until it is
+    complete: after Ctrl-C the same command goes on.
+    """
+    from partition.calibration_command import calibrate_command
+
+    if name is not None and not name.strip():
+        raise InputError(f"--name is {name!r}; give a name, or leave it out for the host's")
+    check_output_file(out, "machine file", force=force)
+    calibrate_command(out, quick=quick, threads=threads, provider=provider, load=load, name=name, as_json=as_json)
