@@ -97,7 +97,7 @@ def _assumptions(
 ) -> tuple[str, ...]:
     found = [*graph.graph["notes"], *notes, *(f"link: {one}" for one in link.assumptions)]
     if graph.graph["granularity"] == "node":
-        found.append("every node is priced by itself, so a cut may lie inside what the runtime would fuse")
+        found.append("a cut may lie inside what the runtime would fuse; nodes of one fusion are priced by parts")
     for role, machine in machines.items():
         if isinstance(machine, Machine):
             how = "a calibration" if machine.calibration is not None else f"a {machine.kind}"

@@ -13,6 +13,7 @@ def calibrate_command(
     out: Path,
     *,
     quick: bool,
+    share: float | None,
     threads: list[int] | None,
     provider: str,
     load: bool,
@@ -20,7 +21,6 @@ def calibrate_command(
     as_json: bool,
 ) -> None:
     """Calibrate, write the file, and show what was found; see `partition.latency.calibrate`."""
-    from partition.files import write_json
     from partition.latency.calibrate import calibrate
 
     checkpoint = out.with_name(out.name + CHECKPOINT_SUFFIX)
@@ -41,12 +41,13 @@ def calibrate_command(
             threads=threads or None,
             provider=provider,
             quick=quick,
+            share=share,
             load=load,
             name=name,
             checkpoint=checkpoint,
             progress=progress,
         )
-    write_json(out, machine.to_json())
+    machine.save(out, overwrite=True)
     checkpoint.unlink(missing_ok=True)
     if as_json:
         show_json(machine.to_json())

@@ -65,6 +65,9 @@ def profile(
 def calibrate(
     out: Annotated[Path, typer.Option("--out", "-o", help="New machine file.", show_default=False)],
     quick: Annotated[bool, typer.Option("--quick", help="Under a minute, and less sure.")] = False,
+    share: Annotated[
+        float | None, typer.Option(help="Of the layers to time, above 0, at most 1.", show_default="all, or an eighth")
+    ] = None,
     threads: Annotated[
         list[int] | None, typer.Option(help="Of the runtime; repeatable.", show_default="1 and all processors")
     ] = None,
@@ -84,4 +87,6 @@ def calibrate(
     if name is not None and not name.strip():
         raise InputError(f"--name is {name!r}; give a name, or leave it out for the host's")
     check_output_file(out, "machine file", force=force)
-    calibrate_command(out, quick=quick, threads=threads, provider=provider, load=load, name=name, as_json=as_json)
+    calibrate_command(
+        out, quick=quick, share=share, threads=threads, provider=provider, load=load, name=name, as_json=as_json
+    )

@@ -19,6 +19,7 @@ SECTIONS = {
     "types": "benchmarks.accuracy.types",
     "decisions": "benchmarks.accuracy.decisions",
     "load": "benchmarks.accuracy.loaded",
+    "dynamic": "benchmarks.accuracy.dynamic",
 }
 
 

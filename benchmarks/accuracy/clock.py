@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCK = 4
+from partition.latency.profiling import SETTLE_S
+
+WARM_UP_RUNS, BLOCK = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +28,25 @@ def clock(threads: int) -> Callable[[], float]:
 def time_in_turn(
     runs: Sequence[Callable[[], object]], *, threads: int, fewest: int, most: int, budget_s: float
 ) -> list[Timed]:
-    """Time several things in turn, block by block, so that a drift of the machine's speed meets all.
+    """Time several things in turn, so that a drift of the machine's speed meets all; each runs equally often.
 
-    Each runs equally often. The first run of a block finds the caches full of another's data and does not count.
+    At one thread they run one after the other, as the parts of a split do. The threads of a session with more spin for
+    a while after its run, in the way of the next one's: there each thing runs in blocks, after a rest, and the first
+    run of a block does not count.
     """
     now = clock(threads)
+    for run in runs:
+        for _ in range(WARM_UP_RUNS):
+            run()
+    block = 1 if threads == 1 else BLOCK
     taken: list[list[float]] = [[] for _ in runs]
     begun_s = time.perf_counter()
     while len(taken[0]) < fewest or (len(taken[0]) < most and time.perf_counter() - begun_s < budget_s):
         for run, own in zip(runs, taken, strict=True):
-            run()
-            for _ in range(BLOCK):
+            if threads > 1:
+                time.sleep(SETTLE_S)
+                run()
+            for _ in range(block):
                 before = now()
                 run()
                 own.append(now() - before)

@@ -289,7 +289,8 @@ def _roofline(rows: Sequence[TimedKernel], threads: int) -> Roofline:
         values = row.features.values
         if row.features.kind in ("conv", "gemm", "matmul", "lstm", "gru", "rnn", "conv_transpose", "grouped_conv"):
             rates.setdefault(row.features.op_type, []).append(values["flops"] / row.seconds)
-    peak = max(max(one) for one in rates.values())
+    # Not the very best: padding that is skipped lets a few convolutions appear faster than they are.
+    peak = float(np.percentile([rate for one in rates.values() for rate in one], 98))
     moved = [
         (row.features.values["read_bytes"] + row.features.values["write_bytes"], row.seconds)
         for row in own

@@ -26,6 +26,8 @@ _WARM_UP_RUNS = 3
 # So many runs of one session follow each other: the first after the other session's finds the caches full of that
 # one's weights, and does not count.
 _BLOCK = 5
+# The threads of a session spin for a while after its run, in the way of another session's: before a block they rest.
+SETTLE_S = 0.05
 _WITH_BODIES = frozenset({"If", "Loop", "Scan"})
 # Start and length of a kernel are rounded down to whole microseconds: its true end is less than this after their sum.
 _CLOCK_US = 2
@@ -189,6 +191,8 @@ def profile_runs(
         n_counted = 0
         while n_counted < fewest or (n_counted < most and time.perf_counter() - start < budget_s):
             for once in (run_plain, run_profiled):
+                if threads > 1 and plain is not None:
+                    time.sleep(SETTLE_S)
                 once(counts=False)
                 for _ in range(_BLOCK):
                     once(counts=True)

@@ -418,3 +418,28 @@ def test_a_plan_with_rapl(two_layers, fake, tmp_path, monkeypatch):
     power = power_over_radio("wifi", LINK, compute_watts=measured.compute_watts, idle_watts=measured.idle_watts)
     assert power.compute_watts == pytest.approx(4.0)
     assert plan_of(two_layers, power).value == pytest.approx(joules_of_sending_all(power))
+
+
+# --- a radio by its name ------------------------------------------------------------------------------------------
+
+
+def test_a_plan_with_a_radio_by_its_name(two_layers):
+    device = machine(power=POWER)
+    named = partition(two_layers, LINK, device=device, objective="energy", radio="4g")
+    by_hand = dataclasses.replace(device, power=with_radio(POWER, "4g", LINK))
+    assert named.value == partition(two_layers, LINK, device=by_hand, objective="energy").value
+    assert named.value != partition(two_layers, LINK, device=device, objective="energy").value
+    assert any("4g" in one and "radio" in one.lower() for one in named.assumptions)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"radio": "wifi"}, "which only objective 'energy' uses"),
+        ({"radio": "5g", "objective": "energy"}, "5g"),
+        ({"radio": 3, "objective": "energy"}, "3"),
+    ],
+)
+def test_radios_that_cannot_be(two_layers, arguments, said):
+    with pytest.raises(InputError, match=said):
+        partition(two_layers, LINK, device=machine(power=POWER), **arguments)

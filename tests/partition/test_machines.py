@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from partition import partition
 from partition.errors import InputError
 from partition.files import write_json
 from partition.latency.machines import Machine, Power, load_machine, shipped_machines
@@ -20,7 +21,8 @@ from partition.latency.timings import Timings
 from tests.partition.test_timings import timings_object
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("gpu-server", "jetson-nano-cpu", "laptop-4-core", "raspberry-pi-4", "raspberry-pi-5", "xeon-server")
+DATASHEETS = ("gpu-server", "jetson-nano-cpu", "laptop-4-core", "raspberry-pi-4", "raspberry-pi-5", "xeon-server")
+CALIBRATED = ("cloud-xeon-2-core",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +71,28 @@ MINE = Machine.from_json(machine_object(), "mine.json")
 
 
 def test_shipped_machines():
-    assert shipped_machines() == SHIPPED
+    assert shipped_machines() == tuple(sorted((*DATASHEETS, *CALIBRATED)))
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_a_shipped_calibration_plans(name, light_file):
+    machine = load_machine(name)
+    assert (machine.name, machine.kind) == (name, "calibrated")
+    assert machine.calibration.threads == (1, 2)
+    assert machine.calibration.share == 1.0
+    assert len(machine.calibration.rows) > 5000
+    assert machine.provenance.startswith("Measured by dnn-partition calibrate")
+    path = ROOT / "partition" / "latency" / "shipped" / f"{name}.json"
+    assert machine.to_json() == json.loads(path.read_text(encoding="utf-8"))
+    plan = partition(light_file("squeezenet"), "wifi", server=name, threads={"server": 1}, load={"server": 0.2})
+    alone = next(one for one in plan.estimates if one.name == "all on the server")
+    # A network of 0.7 GFLOPs on one core with AVX-512.
+    assert 1e-3 < alone.server_s < 50e-3
+    assert f"server {name} (calibrated)" in str(plan)
+    assert any(note.startswith("server: load: 20% of the processor time") for note in plan.assumptions)
+
+
+@pytest.mark.parametrize("name", DATASHEETS)
 def test_shipped_machine_loads_and_says_where_it_comes_from(name):
     machine = load_machine(name)
     assert isinstance(machine, Machine)
@@ -152,7 +172,7 @@ def test_unknown_machine_lists_what_there_is(name):
         load_machine(name)
     message = str(caught.value)
     assert repr(name) in message
-    assert ", ".join(SHIPPED) in message
+    assert ", ".join(shipped_machines()) in message
     assert "path" in message
 
 
@@ -256,7 +276,7 @@ layers = st.builds(
 )
 
 
-@given(layers, st.sampled_from(SHIPPED))
+@given(layers, st.sampled_from(DATASHEETS))
 def test_predictions_are_positive_and_grow_with_the_work(layer, name):
     machine = load_machine(name)
     seconds = roofline_layer_s(machine, layer)
