@@ -12,7 +12,7 @@ from partition.latency.host import processor_name
 from partition.latency.machines import Machine, load_machine
 
 # Enough to show every table, not to judge one.
-_QUICK_SHARE = 0.02
+_QUICK_SHARE = 0.001
 
 
 @cache

@@ -28,7 +28,7 @@ from partition.links import Link
 from partition.problem import Bridge, build_bridge
 from partition.runtime.parts import open_part, session_options
 
-QUICK = ("nin", "resnet18", "mobilenet_v2", "mnist", "dqn", "cove-200", "gpt2-block", "encoder-small")
+QUICK = ("mnist", "dqn", "cove-200")
 # The emulated device computes this many times slower than the server.
 SLOWDOWN = 8.0
 LINKS = ("3g", "4g", "wifi")
