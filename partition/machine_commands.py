@@ -66,7 +66,7 @@ def calibrate(
     out: Annotated[Path, typer.Option("--out", "-o", help="New machine file.", show_default=False)],
     quick: Annotated[bool, typer.Option("--quick", help="Under a minute, and less sure.")] = False,
     share: Annotated[
-        float | None, typer.Option(help="Of the layers to time, above 0, at most 1.", show_default="all, or an eighth")
+        float | None, typer.Option(help="Of the layers to time, above 0, at most 1.", show_default="all, or a tenth")
     ] = None,
     threads: Annotated[
         list[int] | None, typer.Option(help="Of the runtime; repeatable.", show_default="1 and all processors")
