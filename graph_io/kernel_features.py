@@ -214,16 +214,14 @@ def _convolution(node: NodeProto, attributes: Mapping[str, Any], shapes: TypedSh
     kernel = (1, *weight[2:])[-2:]
     strides = (1, *attributes.get("strides", (1,) * rank))[-2:]
     dilations = attributes.get("dilations", (1,) * rank)
-    per_output = prod(kernel) * data[1] // groups
-    flops = 2.0 * data[0] * prod(data[2:]) * weight[1] * data[1] * prod(kernel) if transposed else None
     if transposed:
         kind = "conv_transpose"
-    elif groups == 1:
-        kind = "conv"
+        flops = 2.0 * prod(data) * weight[1] * prod(kernel)
     else:
-        kind = "depthwise_conv" if groups == data[1] else "grouped_conv"
+        kind = "conv" if groups == 1 else "depthwise_conv" if groups == data[1] else "grouped_conv"
+        flops = 2.0 * prod(result) * (prod(kernel) * data[1] // groups)
     return kind, {
-        "flops": flops if flops is not None else 2.0 * prod(result) * per_output,
+        "flops": flops,
         "batch": data[0],
         "in_channels": data[1],
         "out_channels": result[1],

@@ -8,9 +8,9 @@ from onnx import GraphProto, NodeProto, TypeProto, helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from graph_io.dtypes import dtype_name
+from graph_io.shapes import ShapeAndType, concrete_type
 
-ShapeAndType = tuple[str, tuple[int, ...]]
-# Of the runtime's own operators these put out what their first input looks like; the others here are products.
+# Of the runtime's own operators these do not put out what their first input looks like; products are worked out.
 _OWN_SHAPE = frozenset({"Attention", "EmbedLayerNormalization", "MultiHeadAttention", "QLinearConv", "Gather", "Pad"})
 _PRODUCTS = frozenset({"FusedMatMul", "FusedGemm", "TransposeMatMul"})
 
@@ -115,11 +115,5 @@ def _inferred(
         found = onnx.shape_inference.infer_node_outputs(schema, node, types, data)
     except Exception:  # InferenceError, ValidationError, SchemaError, a type that NumPy lacks: nothing is known then
         return {}
-    result = {}
-    for name, value in found.items():
-        dims = value.tensor_type.shape.dim
-        element_type = dtype_name(value.tensor_type.elem_type)
-        known = value.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
-        if element_type is not None and known:
-            result[name] = (element_type, tuple(dim.dim_value for dim in dims))
-    return result
+    known = {name: concrete_type(value) for name, value in found.items()}
+    return {name: shape for name, shape in known.items() if shape is not None}

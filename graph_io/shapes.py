@@ -6,7 +6,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, TensorShapeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, TensorShapeProto, TypeProto, ValueInfoProto
 
 from graph_io.dataflow import Dataflow
 from graph_io.dtypes import dtype_name, dtype_of_runtime
@@ -164,7 +164,7 @@ def _infer(bare: ModelProto, name: str, *, data_prop: bool) -> dict[str, ShapeAn
         raise ModelError(f"model '{name}': shapes cannot be inferred: {runtime_reason(error)}") from error
     found = {tensor.name: _initializer(tensor.data_type, tensor.dims) for tensor in graph.initializer}
     # Inputs come last: an input that is handed through is also an output, whose declared shape was cleared.
-    found |= {value.name: _concrete(value) for value in (*graph.output, *graph.value_info, *graph.input)}
+    found |= {value.name: concrete_type(value.type) for value in (*graph.output, *graph.value_info, *graph.input)}
     return {name: shape for name, shape in found.items() if shape is not None}
 
 
@@ -173,8 +173,9 @@ def _initializer(element_type: int, dims: Any) -> ShapeAndType | None:
     return None if dtype is None else (dtype, tuple(dims))
 
 
-def _concrete(value: ValueInfoProto) -> ShapeAndType | None:
-    tensor = value.type.tensor_type
+def concrete_type(kind: TypeProto) -> ShapeAndType | None:
+    """Return type and shape of a tensor as inferred; None where a dimension is open or the type has no fixed size."""
+    tensor = kind.tensor_type
     dtype = dtype_name(tensor.elem_type)
     if dtype is None or not tensor.HasField("shape"):
         return None

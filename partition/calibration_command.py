@@ -66,10 +66,7 @@ def _show(machine: Machine, out: Path) -> None:
     table.add_column("layer type", no_wrap=True)
     for column in ("threads", "timed", "error on held-out sizes"):
         table.add_column(column, justify="right")
-    counts: dict[tuple[int, str], int] = {}
-    for (threads, group), number in calibration.group_sizes().items():
-        counts[threads, group] = number
-    for (threads, group), number in sorted(counts.items(), key=lambda one: (one[0][1], one[0][0])):
+    for (threads, group), number in sorted(calibration.group_sizes().items(), key=lambda one: (one[0][1], one[0][0])):
         error = calibration.fits[threads, group].error
         table.add_row(Text(group), str(threads), str(number), "-" if error != error else f"{error:.0%}")
     shown = console()

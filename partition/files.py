@@ -175,10 +175,7 @@ class FieldReader:
 
     def optional_text(self, name: str) -> str | None:
         """Take a string that is not empty, or null."""
-        if name in self._fields and self._fields[name] is None:
-            del self._fields[name]
-            return None
-        return self.text(name)
+        return None if self._took_null(name) else self.text(name)
 
     def positive(self, name: str) -> float:
         """Take a finite number above zero."""
@@ -196,17 +193,15 @@ class FieldReader:
 
     def optional_non_negative(self, name: str) -> float | None:
         """Take a finite number, zero or more, or null."""
-        if name in self._fields and self._fields[name] is None:
-            del self._fields[name]
-            return None
-        return self.non_negative(name)
+        return None if self._took_null(name) else self.non_negative(name)
+
+    def optional_positive(self, name: str) -> float | None:
+        """Take a finite number above zero, or null."""
+        return None if self._took_null(name) else self.positive(name)
 
     def optional_count(self, name: str) -> int | None:
         """Take a whole number, one or more, or null."""
-        if name in self._fields and self._fields[name] is None:
-            del self._fields[name]
-            return None
-        return self.count(name)
+        return None if self._took_null(name) else self.count(name)
 
     def count(self, name: str) -> int:
         """Take a whole number, one or more."""
@@ -286,6 +281,13 @@ class FieldReader:
         if self._fields:
             unknown = ", ".join(repr(self._prefix + name) for name in self._fields)
             raise InputError(f"{self.source}: unknown field {unknown}; remove it or correct its name")
+
+    def _took_null(self, name: str) -> bool:
+        """Take a field if it is there and null, and say whether it was."""
+        is_null = name in self._fields and self._fields[name] is None
+        if is_null:
+            del self._fields[name]
+        return is_null
 
     def _number(self, name: str, legal: str) -> float:
         value = self.take(name)

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from partition.latency.measure import MeasuredKernels
 from partition.latency.profiling import SETTLE_S
 
 WARM_UP_RUNS, BLOCK = 2, 4
@@ -51,6 +53,13 @@ def time_in_turn(
                 run()
                 own.append(now() - before)
     return [summary(own) for own in taken]
+
+
+def kernel_seconds(found: MeasuredKernels, threads: int) -> NDArray[np.float64]:
+    """Return the seconds of measured kernels; at one thread scaled to the CPU clock of the whole runs."""
+    if threads > 1:
+        return found.seconds
+    return np.asarray(found.seconds * (np.median(found.runs.cpu_s) / np.median(found.runs.whole_s)), dtype=np.float64)
 
 
 def summary(seconds: Sequence[float]) -> Timed:

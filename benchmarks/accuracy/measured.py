@@ -1,13 +1,12 @@
 """Measured costs: head and tail of real splits, as the layers' measured times add up to them and as the clock shows."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.accuracy.clock import Timed, time_in_turn
+from benchmarks.accuracy.clock import Timed, kernel_seconds, time_in_turn
 from benchmarks.models import model_file
 from benchmarks.result import Bar
 from benchmarks.section import Section, table
@@ -73,11 +72,11 @@ def _network(name: str, settings: Settings) -> list[dict[str, Any]]:
     # Where both have a name, it is the light topology's.
     source = model_file if name in LIGHT_MODELS else network_file
     with source(name, settings.cache) as path:
-        return [row for threads in (1, 2) for row in _at(name, path, threads, settings)]
+        graph = load_graph(path, dims=None if name in LIGHT_MODELS else NETWORKS[name].dims)
+    return [row for threads in (1, 2) for row in _at(name, graph, threads, settings)]
 
 
-def _at(name: str, path: Path, threads: int, settings: Settings) -> list[dict[str, Any]]:
-    graph = load_graph(path, dims=None if name in LIGHT_MODELS else NETWORKS[name].dims)
+def _at(name: str, graph: LayerGraph, threads: int, settings: Settings) -> list[dict[str, Any]]:
     inputs = network_inputs(name, graph)
     layer_s = measured_layers(graph, inputs, threads)
     rows = []
@@ -110,11 +109,9 @@ def measured_layers(graph: LayerGraph, inputs: dict[str, NDArray[Any]], threads:
     """Measure every layer; at one thread scaled to the CPU clock of whole runs."""
     found = measure_kernels(graph, inputs, threads=threads)
     weights = sharing_weights({layer: data["layer"] for layer, data in graph.nodes(data=True)})
-    layer_s = seconds_by_layer([kernel.layers for kernel in found.kernels], found.seconds.tolist(), weights)
-    if threads > 1:
-        return layer_s
-    scale = float(np.median(found.runs.cpu_s) / np.median(found.runs.whole_s))
-    return {layer: seconds * scale for layer, seconds in layer_s.items()}
+    return seconds_by_layer(
+        [kernel.layers for kernel in found.kernels], kernel_seconds(found, threads).tolist(), weights
+    )
 
 
 def _cuts(graph: LayerGraph, layer_s: dict[str, float], count: int) -> list[str]:

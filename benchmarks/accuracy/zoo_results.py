@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 import solvers
-from benchmarks.accuracy.clock import clock
+from benchmarks.accuracy.clock import clock, kernel_seconds
 from benchmarks.accuracy.machine import calibrated_machine
 from benchmarks.settings import Settings
 from benchmarks.zoo import NETWORKS
 from benchmarks.zoo.files import network_file, network_inputs
-from graph_io import KernelFeatures, LayerGraph, kernel_list, load_graph, split
+from graph_io import KernelFeatures, LayerGraph, load_graph, split
 from graph_io.shapes import random_inputs
 from partition.latency.machines import Machine
 from partition.latency.measure import measure_kernels
@@ -87,13 +87,9 @@ class NetworkResult:
     decisions: tuple[Decision, ...] = field(default=())
 
 
+@cache
 def zoo_results(settings: Settings) -> tuple[NetworkResult, ...]:
     """Return the results of all networks, or of the quick ones, measured once."""
-    return _results(settings)
-
-
-@cache
-def _results(settings: Settings) -> tuple[NetworkResult, ...]:
     machine = calibrated_machine(settings.machine, settings.quick)
     console = Console(stderr=True)
     found = []
@@ -109,7 +105,6 @@ def _network(name: str, machine: Machine, settings: Settings) -> NetworkResult:
     network = NETWORKS[name]
     with network_file(name, settings.cache) as path:
         graph = load_graph(path, dims=network.dims)
-    kernel_list(graph)
     inputs = network_inputs(name, graph)
     weights = sharing_weights({layer: data["layer"] for layer, data in graph.nodes(data=True)})
     at: dict[int, AtThreads] = {}
@@ -117,8 +112,7 @@ def _network(name: str, machine: Machine, settings: Settings) -> NetworkResult:
     for threads in (1, 2):
         found = measure_kernels(graph, inputs, threads=threads, repetition=_MEASUREMENT)
         clock_s = found.runs.cpu_s if threads == 1 else found.runs.whole_s
-        scale = float(np.median(clock_s) / np.median(found.runs.whole_s)) if threads == 1 else 1.0
-        kernel_s = found.seconds * scale
+        kernel_s = kernel_seconds(found, threads)
         low, high = np.percentile(clock_s, [25, 75])
         costs = predict_layers(machine, graph, threads=threads)
         at[threads] = AtThreads(

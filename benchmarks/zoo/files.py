@@ -1,42 +1,22 @@
 """The zoo's networks as files, built one at a time and kept or not, and inputs to run them on."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from benchmarks.models import built_file
 from benchmarks.settings import SEED
 from benchmarks.zoo import NETWORKS
 from graph_io import LayerGraph
 from graph_io.shapes import input_dtypes, random_inputs
 
 
-@contextmanager
-def network_file(name: str, cache: Path | None) -> Iterator[Path]:
-    """Yield the file of a network of the zoo: from the cache, or one that vanishes afterwards."""
-    if cache is None:
-        with tempfile.TemporaryDirectory(prefix="dnn-partition-bench-") as folder:
-            path = Path(folder) / f"{name}.onnx"
-            onnx.save(NETWORKS[name].build(), path)
-            yield path
-        return
-    cache.mkdir(parents=True, exist_ok=True)
-    path = cache / f"zoo-{name}.onnx"
-    if not path.exists():
-        # Under another name first, so that an interrupted build leaves no half model behind under this one.
-        draft = cache / f".{path.name}.{os.getpid()}"
-        try:
-            onnx.save(NETWORKS[name].build(), draft, format="protobuf")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    yield path
+def network_file(name: str, cache: Path | None) -> AbstractContextManager[Path]:
+    """Return the file of a network of the zoo; see `benchmarks.models.built_file`."""
+    return built_file(f"zoo-{name}.onnx", NETWORKS[name].build, cache)
 
 
 def network_inputs(name: str, graph: LayerGraph) -> dict[str, NDArray[Any]]:

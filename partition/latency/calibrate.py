@@ -112,6 +112,7 @@ def calibrate(
         _check_share(share)
     scale = share if share is not None else _QUICK_SHARE if quick else 1.0
     tell = progress or (lambda share, what: None)
+    hardware = host_hardware()
     header = {
         "suite": SUITE,
         "share": scale,
@@ -119,7 +120,7 @@ def calibrate(
         "threads": list(chosen),
         "provider": provider,
         "runtime": onnxruntime.__version__,
-        "hardware": host_hardware(),
+        "hardware": hardware,
     }
     budget_s = _QUICK_BUDGET_S if quick else _BUDGET_S
     n_layers, models = micro_benchmarks(seed=_SEED, scale=scale)
@@ -145,11 +146,9 @@ def calibrate(
     regression = TermsAndProcess(rows)
     calibration = Calibration(SUITE, finished_layers / n_layers, rows, regression.fits, overheads, load_models)
     tell(1.0, "done")
-    machine_name = name if name is not None else host_name()
-    hardware = host_hardware()
     part = f"{calibration.share:.0%} of " if calibration.share < 1 else ""
     return Machine(
-        name=machine_name,
+        name=name if name is not None else host_name(),
         kind="calibrated",
         description=f"{hardware['processor']}, {' or '.join(map(str, sorted(chosen)))} threads",
         hardware=hardware,
@@ -245,9 +244,8 @@ def _timed(kernels: "Sequence[DeployedKernel]", runs: Runs, overhead: Overhead) 
     for kernel in kernels:
         together = runs.profile.kernels_s.get(kernel.key)
         if together is not None:
-            seconds = together / sharing[kernel.key]
-            low, high = np.percentile(seconds, [25, 75])
-            found.append((kernel.features, max(_typical(seconds) - overhead.profiler_s, _LEAST_S), float(high - low)))
+            typical_s, spread_s = _typical(together / sharing[kernel.key])
+            found.append((kernel.features, max(typical_s - overhead.profiler_s, _LEAST_S), spread_s))
     timed = tuple(
         TimedKernel(
             TimedFeatures(features.kind, features.op_type, features.values),
@@ -261,11 +259,11 @@ def _timed(kernels: "Sequence[DeployedKernel]", runs: Runs, overhead: Overhead) 
     return TimedModel(overhead.threads, timed)
 
 
-def _typical(seconds: NDArray[np.float64]) -> float:
-    """Return the mean of the middle half: as robust as a median, and finer than the clock's whole microseconds."""
+def _typical(seconds: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean of the middle half (robust, and finer than the clock), and the distance of the quartiles."""
     low, high = np.percentile(seconds, [25, 75])
     middle = seconds[(seconds >= low) & (seconds <= high)]
-    return float(middle.mean())
+    return float(middle.mean()), float(high - low)
 
 
 def _thinned(kernels: Iterator[TimedKernel]) -> Iterator[TimedKernel]:

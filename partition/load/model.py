@@ -154,8 +154,6 @@ class LoadModel:
             A field that is missing, unknown, of the wrong type or out of range.
         """
         reader = fields if isinstance(fields, FieldReader) else FieldReader(fields, source)
-        copy_s = reader.take("idle_memory_copy_s")
-        optional = FieldReader({"idle_memory_copy_s": copy_s}, reader.source)
         model = cls(
             threads=reader.count("threads"),
             wait_gain=reader.non_negative("wait_gain"),
@@ -163,7 +161,7 @@ class LoadModel:
             processor_gain=reader.non_negative("processor_gain"),
             memory_gain=reader.non_negative("memory_gain"),
             idle_chunk_s=reader.positive("idle_chunk_s"),
-            idle_memory_copy_s=None if copy_s is None else optional.positive("idle_memory_copy_s"),
+            idle_memory_copy_s=reader.optional_positive("idle_memory_copy_s"),
             memory_probe_bytes=reader.whole("memory_probe_bytes"),
         )
         if (model.idle_memory_copy_s is None) != (model.memory_probe_bytes == 0):

@@ -106,8 +106,6 @@ class LoadReading:
             A field that is missing, unknown, of the wrong type or out of range.
         """
         reader = fields if isinstance(fields, FieldReader) else FieldReader(fields, source)
-        runnable, copy_s = (reader.take(name) for name in ("runnable", "memory_copy_s"))
-        optional = FieldReader({"runnable": runnable, "memory_copy_s": copy_s}, reader.source)
         reading = cls(
             ended_s=reader.positive("ended_s"),
             window_s=reader.positive("window_s"),
@@ -116,14 +114,14 @@ class LoadReading:
             cpu_utilisation=_share(reader, "cpu_utilisation"),
             others_processors=reader.non_negative("others_processors"),
             own_processors=reader.non_negative("own_processors"),
-            runnable=None if runnable is None else optional.non_negative("runnable"),
+            runnable=reader.optional_non_negative("runnable"),
             free_memory_bytes=reader.whole("free_memory_bytes"),
             memory_usage=_share(reader, "memory_usage"),
             threads=reader.count("threads"),
             cpu_share=_share(reader, "cpu_share", positive=True),
             lowest_cpu_share=_share(reader, "lowest_cpu_share", positive=True),
             chunk_s=reader.positive("chunk_s"),
-            memory_copy_s=None if copy_s is None else optional.positive("memory_copy_s"),
+            memory_copy_s=reader.optional_positive("memory_copy_s"),
             memory_probe_bytes=reader.whole("memory_probe_bytes"),
         )
         if (reading.memory_copy_s is None) != (reading.memory_probe_bytes == 0):
