@@ -159,4 +159,5 @@ def _penalty(problem: Problem) -> float:
         total = np.abs(problem.compute[np.isfinite(problem.compute)]).sum()
         total += (problem.n_layers + problem.n_tensors * problem.n_machines + 1) * problem.delay.max(initial=0.0)
         prices = problem.per_tensor.max(initial=0.0) + problem.tensor_size_bytes * problem.per_byte.max(initial=0.0)
+        prices = prices + problem.dearest_coding()
         return float(4 * (total + prices.sum() * problem.n_machines) + 1)

@@ -9,7 +9,7 @@ from solvers._arrays import FloatArray, IntArray
 from solvers._jit import Backend, choose
 from solvers.elimination import Order, eliminate
 from solvers.errors import ProblemError
-from solvers.folding import Costs, Links, Vertices, fill, fold, group_sizes, place, unfold
+from solvers.folding import Costs, Links, Vertices, fill, fold, group_sizes, group_work, place, unfold
 from solvers.network import Network, build_network
 from solvers.problem import Problem
 from solvers.states import FIRST, LAST, Layout, States, lay_out, machine_states, stage_states
@@ -141,12 +141,18 @@ def filled(
     """Return the vectors and tables of `model` under the problem's costs; views and results are the backend's."""
     sizes = backend.full(len(network.group_counts), 0.0, np.float64)
     backend.run(group_sizes, backend.view(network.group_of_tensor), backend.view(problem.tensor_size_bytes), sizes)
+    n_links = problem.n_machines**2
+    work = backend.full(len(network.group_counts) * n_links if problem.crossing_work.size else 0, 0.0, np.float64)
+    if problem.crossing_work.size:
+        groups, all_work = backend.view(network.group_of_tensor), backend.view(problem.crossing_work)
+        backend.run(group_work, groups, all_work, n_links, work)
     costs = Costs(
         backend.view(problem.compute.ravel()),
         backend.view(network.group_counts),
         sizes,
         backend.view((problem.per_tensor if per_tensor is None else per_tensor).ravel()),
         backend.view(problem.per_byte.ravel()),
+        work,
     )
     vectors = backend.full(int(model.layout.vector_offsets[-1]), 0.0, np.float64)
     tables = backend.full(model.layout.n_entries, 0.0, np.float64)

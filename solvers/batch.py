@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers._arrays import FloatArray, read_only
+from solvers._coding import crossing_work
 from solvers._jit import choose
 from solvers.analysis import Analysis, analyse
 from solvers.branch_aware import solve_branch_aware
 from solvers.errors import ProblemError
 from solvers.evaluation import alternating_delay, delay_free_values, highest_stages
 from solvers.folding import Costs
-from solvers.folding_lanes import fill_lanes, fold_lanes, group_sizes_lanes, unfold_lanes
+from solvers.folding_lanes import fill_lanes, fold_lanes, group_sizes_lanes, group_work_lanes, unfold_lanes
 from solvers.problem import LARGEST_TOTAL, Problem
 from solvers.solution import cancellation
 from solvers.visits import device_only, ends_on_device, highest_stage_allowed, infeasible
@@ -53,6 +54,8 @@ def solve_batch(
     per_tensor: Any = None,
     per_byte: Any = None,
     delay: Any = None,
+    encode: Any = None,
+    decode: Any = None,
     analysis: Analysis | None = None,
 ) -> BatchSolution:
     """Solve `problem` under many cost vectors by branch-aware dynamic programming.
@@ -65,6 +68,7 @@ def solve_batch(
         With `inf` where the problem has it.
     tensor_size_bytes : (n_problems, n_tensors), optional
     per_tensor, per_byte, delay : (n_problems, n_machines, n_machines), optional
+    encode, decode : (n_problems, n_tensors, n_machines), optional
     analysis : Analysis, optional
         From `analyse`: saves the symbolic phase.
 
@@ -87,7 +91,7 @@ def solve_batch(
     One numeric pass per 16 problems, linear in the layers at a fixed width. Problems whose delays or limit on visits
     call for another look than all-device are then solved one by one.
     """
-    given = _Given.of(problem, compute, tensor_size_bytes, per_tensor, per_byte, delay)
+    given = _Given.of(problem, compute, tensor_size_bytes, per_tensor, per_byte, delay, encode, decode)
     narrow = problem.narrowed() if problem.n_machines > 2 and given.delays_matter else None
     if narrow is not None:
         # With delays, machines that nothing may use change how messages count.
@@ -100,6 +104,8 @@ def solve_batch(
             per_tensor=given.spread("per_tensor")[links],
             per_byte=given.spread("per_byte")[links],
             delay=given.spread("delay")[links],
+            encode=given.spread("encode")[:, :, machines],
+            decode=given.spread("decode")[:, :, machines],
         )
         return replace(found, placements=read_only(machines[found.placements].astype(np.int8)))
     if analysis is None:
@@ -137,10 +143,13 @@ class _Given:
     per_tensor: FloatArray
     per_byte: FloatArray
     delay: FloatArray
+    encode: FloatArray
+    decode: FloatArray
+    work: FloatArray  # at crossings, flat, with a row for each problem or one for all, or empty
 
     @classmethod
     def of(cls, problem: Problem, *arrays: Any) -> "_Given":
-        names = ("compute", "tensor_size_bytes", "per_tensor", "per_byte", "delay")
+        names = ("compute", "tensor_size_bytes", "per_tensor", "per_byte", "delay", "encode", "decode")
         rows: dict[str, FloatArray] = {}
         n_problems: int | None = None
         for name, values in zip(names, arrays, strict=True):
@@ -161,12 +170,12 @@ class _Given:
             rows[name] = array
         _check_totals(problem, rows)
         if n_problems is None:
-            raise ProblemError("a batch needs costs: give compute, tensor_size_bytes, per_tensor, per_byte or delay")
+            raise ProblemError(f"a batch needs costs: give {', '.join(names[:-1])} or {names[-1]}")
         if len(rows["compute"]) == 1:
             rows["compute"] = np.ascontiguousarray(
                 np.broadcast_to(rows["compute"], (n_problems, *problem.compute.shape))
             )
-        return cls(n_problems, **rows)
+        return cls(n_problems, **rows, work=crossing_work(rows["encode"], rows["decode"]))
 
     def spread(self, name: str) -> FloatArray:
         """Return a cost with a row for each problem."""
@@ -188,9 +197,9 @@ class _Given:
         return bool(self.delay.any())
 
     @property
-    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    def arrays(self) -> tuple[FloatArray, ...]:
         """What the value without delays depends on."""
-        return self.compute, self.tensor_size_bytes, self.per_tensor, self.per_byte
+        return self.compute, self.tensor_size_bytes, self.per_tensor, self.per_byte, self.work
 
     def problem(self, base: Problem, index: int) -> Problem:
         """Return one problem of the batch."""
@@ -204,6 +213,8 @@ class _Given:
             per_tensor=row(self.per_tensor),
             per_byte=row(self.per_byte),
             delay=row(self.delay),
+            encode=row(self.encode) if self.work.size else None,
+            decode=row(self.decode) if self.work.size else None,
         )
 
 
@@ -215,13 +226,18 @@ def _check(problem: Problem, name: str, array: FloatArray, own: FloatArray) -> N
         legal = "give finite costs where the problem has them, inf where it has inf"
     else:
         wrong = ~np.isfinite(array) | (array < 0)
-        if name != "tensor_size_bytes":
+        if name in ("per_tensor", "per_byte", "delay"):
             wrong |= (array != 0) & np.eye(problem.n_machines, dtype=bool)
         legal = "give finite numbers >= 0, 0 from a machine to itself"
     if bool(wrong.any()):
         where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        what = {"compute": problem.layer, "tensor_size_bytes": problem.tensor}.get(name)
-        at = f"{name} of {what(where[1])}" if what else f"{name} from machine {where[1]} to {where[2]}"
+        at = f"{name} from machine {where[1]} to {where[-1]}"
+        if name == "compute":
+            at = f"{name} of {problem.layer(where[1])}"
+        elif name == "tensor_size_bytes":
+            at = f"{name} of {problem.tensor(where[1])}"
+        elif name in ("encode", "decode"):
+            at = f"{name} of {problem.tensor(where[1])} on machine {where[2]}"
         raise ProblemError(f"{at} is {array[where]} in problem {where[0]}; {legal}")
 
 
@@ -241,7 +257,9 @@ def _check_totals(problem: Problem, rows: dict[str, FloatArray]) -> None:
 
         with np.errstate(over="ignore"):
             compute = most("compute") * n_layers
-            sent = (most("per_tensor") + most("tensor_size_bytes") * most("per_byte")) * n_tensors * n_machines
+            coding = most("encode") + most("decode")
+            sent = most("per_tensor") + most("tensor_size_bytes") * most("per_byte") + coding
+            sent *= n_tensors * n_machines
             waiting = most("delay") * (n_layers + n_tensors) * n_machines
         return np.asarray(np.maximum(np.maximum(compute, sent), waiting))
 
@@ -273,15 +291,19 @@ def _relaxed(problem: Problem, analysis: Analysis, given: _Given) -> tuple[NDArr
         n_layers=n_layers,
     )
     sizes = backend.full(len(network.group_counts) * N_LANES, 0.0, np.float64)
+    n_links = n_machines * n_machines if given.work.size else 0
+    work = backend.full(len(network.group_counts) * n_links * N_LANES, 0.0, np.float64)
     costs = Costs(
         backend.view(given.compute.ravel()),
         backend.view(network.group_counts),
         sizes,
         backend.view(given.per_tensor.ravel()),
         backend.view(given.per_byte.ravel()),
+        work,
     )
     links, vertices, steps = backend.views(model.links), backend.views(model.vertices), backend.views(order)
     groups, all_sizes = backend.view(network.group_of_tensor), backend.view(given.tensor_size_bytes.ravel())
+    all_work, has_work_rows = backend.view(given.work), max(len(given.encode), len(given.decode)) > 1
     offsets = backend.view(layout.table_offsets)
     strides = backend.full(order.n_strides, 0)
     states = backend.full(len(network.owners) * N_LANES, 0, np.int16)
@@ -289,6 +311,8 @@ def _relaxed(problem: Problem, analysis: Analysis, given: _Given) -> tuple[NDArr
     for first in range(0, n_problems, N_LANES):
         if first == 0 or len(given.tensor_size_bytes) > 1:
             backend.run(group_sizes_lanes, groups, all_sizes, first, n_problems, sizes)
+        if n_links and (first == 0 or has_work_rows):
+            backend.run(group_work_lanes, groups, all_work, n_links, first, n_problems, work)
         backend.run(fill_lanes, n_machines, first, n_problems, links, vertices, costs, offsets, arrays)
         total = backend.run(fold_lanes, steps, vertices.vector_offsets, offsets, arrays, strides)
         if not total < np.inf:

@@ -84,7 +84,7 @@ def _rounded(problem: Problem, solution: Solution) -> Solution:
     No placement costs less than its layers' least costs together, whatever was lost.
     """
     dearest = problem.per_tensor.max() + problem.tensor_size_bytes.max(initial=0.0) * problem.per_byte.max()
-    lost = cancellation(np.append(problem.compute, dearest), solution.value)
+    lost = cancellation(np.append(problem.compute, dearest + problem.dearest_coding()), solution.value)
     if lost == 0.0:
         return solution
     least = float(problem.compute.min(axis=1).sum())

@@ -93,7 +93,9 @@ def _scan(problem: Problem, path: IntArray, n_states: int, *, cyclic: bool) -> I
     down = backend.full(n_layers, float(problem.delay[1, 0]), np.float64)
     tensors = (problem.tensor_producer, problem.tensor_size_bytes, problem.consumer_offsets)
     prices = [float(table[way]) for way in ((0, 1), (1, 0)) for table in (problem.per_tensor, problem.per_byte)]
-    backend.run(_add_prices, *(backend.view(array) for array in tensors), *prices, up, down)
+    backend.run(
+        _add_prices, *(backend.view(array) for array in tensors), *prices, backend.view(problem.crossing_work), up, down
+    )
     crossed = backend.full(n_layers * n_states, 0, np.int8)
     costs, before = backend.full(n_states, np.inf, np.float64), backend.full(n_states, np.inf, np.float64)
     order, compute = backend.view(path), backend.view(problem.compute.ravel())
@@ -113,6 +115,7 @@ def _add_prices(
     up_per_byte: float,
     down_per_tensor: float,
     down_per_byte: float,
+    work: Any,
     up: Any,
     down: Any,
 ) -> int:
@@ -121,6 +124,9 @@ def _add_prices(
         if offsets[t] < offsets[t + 1]:
             up[producers[t]] += up_per_tensor + sizes[t] * up_per_byte
             down[producers[t]] += down_per_tensor + sizes[t] * down_per_byte
+            if len(work) > 0:
+                up[producers[t]] += work[4 * t + 1]
+                down[producers[t]] += work[4 * t + 2]
     return 0
 
 

@@ -1,9 +1,10 @@
 """What a placement costs: the one function that every method and every test answers to.
 
-A tensor is sent at most once to each other machine that consumes it. With two machines messages are counted by
-stages: a layer's stage is one more than its producer's if they sit on different machines, the largest over all
-producers. Every boundary between stages below the highest carries a tensor that no other message could carry, so the
-number of messages is the highest stage, and they alternate device -> server, server -> device.
+A tensor is sent at most once to each other machine that consumes it, and encoded and decoded for that. With two
+machines messages are counted by stages: a layer's stage is one more than its producer's if they sit on different
+machines, the largest over all producers. Every boundary between stages below the highest carries a tensor that no
+other message could carry, so the number of messages is the highest stage, and they alternate device -> server,
+server -> device.
 
 With more machines there is no such order, and every tensor sent is charged a delay of its own: an upper bound on what
 messages that carry several tensors cost. Without delays the value is exact for any number of machines.
@@ -26,11 +27,13 @@ class Breakdown:
     """The parts of a placement's cost, in the problem's unit."""
 
     compute: FloatArray  # (n_machines,) per machine; inf if a layer sits where it is not allowed
-    transfer: FloatArray  # (n_machines, n_machines) tensors sent from i to j
+    transfer: FloatArray  # (n_machines, n_machines) tensors sent from i to j, without encode and decode
     sent_tensors: tuple[tuple[int, int, int], ...]  # (tensor, i, j), each sent once
     delay: float
     n_messages: int  # with more than two machines, one for each of sent_tensors
     value: float  # the sum; inf if not allowed or beyond max_server_visits
+    encode: FloatArray  # (n_machines,) what each machine pays to make ready what it sends
+    decode: FloatArray  # (n_machines,) what each machine pays to take in what it receives
 
     def __repr__(self) -> str:
         return f"Breakdown(value={self.value:.6g}, {len(self.sent_tensors)} tensors in {self.n_messages} messages)"
@@ -83,6 +86,7 @@ def breakdown(problem: Problem, placement: Any) -> Breakdown:
         problem.per_tensor[senders, receivers]
         + problem.tensor_size_bytes[tensors] * problem.per_byte[senders, receivers]
     )
+    encode, decode = problem.encode[tensors, senders], problem.decode[tensors, receivers]
     transfer = np.bincount(senders * n_machines + receivers, weights=prices, minlength=n_machines * n_machines)
     if n_machines > 2:
         n_messages, delay = len(tensors), float(problem.delay[senders, receivers].sum())
@@ -96,6 +100,8 @@ def breakdown(problem: Problem, placement: Any) -> Breakdown:
         delay=delay,
         n_messages=n_messages,
         value=evaluate(problem, machines),
+        encode=read_only(np.bincount(senders, weights=encode, minlength=n_machines).astype(np.float64)),
+        decode=read_only(np.bincount(receivers, weights=decode, minlength=n_machines).astype(np.float64)),
     )
 
 
@@ -131,12 +137,11 @@ def delay_free_value(problem: Problem, machines: IntArray) -> float:
     return _added(problem, machines, problem.per_tensor)
 
 
-def delay_free_values(
-    problem: Problem, placements: NDArray[np.int8], costs: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
-) -> FloatArray:
+def delay_free_values(problem: Problem, placements: NDArray[np.int8], costs: tuple[FloatArray, ...]) -> FloatArray:
     """Return the same for (n_problems, n_layers) placements under their own costs, (n_problems,).
 
-    `costs` are compute, sizes, per_tensor and per_byte, each with a leading dimension of n_problems or of 1.
+    `costs` are compute, sizes, per_tensor, per_byte and work at crossings, each with a leading dimension of n_problems
+    or of 1; the last one may be empty.
     """
     n_problems, n_layers = placements.shape
     backend = choose(n_layers * n_problems)
@@ -207,7 +212,7 @@ def _sent(problem: Problem, machines: IntArray) -> tuple[IntArray, IntArray, Int
 
 def _added(problem: Problem, machines: IntArray, per_tensor: FloatArray) -> float:
     backend = choose(problem.n_layers)
-    floats = (problem.compute, problem.tensor_size_bytes, per_tensor, problem.per_byte)
+    floats = (problem.compute, problem.tensor_size_bytes, per_tensor, problem.per_byte, problem.crossing_work)
     integers = (machines, problem.tensor_producer, problem.consumer_offsets, problem.consumer_layers)
     values = backend.full(1, 0.0, np.float64)
     backend.run(
@@ -225,6 +230,7 @@ def _add(
     sizes: Any,
     per_tensor: Any,
     per_byte: Any,
+    work: Any,
     machines: Any,
     producers: Any,
     offsets: Any,
@@ -234,8 +240,8 @@ def _add(
 ) -> int:
     """Add compute and transfers of each placement to `values`.
 
-    The costs have one row for each placement, or one for all. `reached` (n_machines,) starts at -1 and holds the last
-    tensor sent to each machine.
+    The costs have one row for each placement, or one for all; `work` at crossings may be empty. `reached`
+    (n_machines,) starts at -1 and holds the last tensor sent to each machine.
     """
     n_machines = len(reached)
     n_problems = len(values)
@@ -246,6 +252,8 @@ def _add(
     size_step = n_tensors if len(sizes) > n_tensors else 0
     per_tensor_step = n_links if len(per_tensor) > n_links else 0
     per_byte_step = n_links if len(per_byte) > n_links else 0
+    has_work = len(work) > 0
+    work_step = n_tensors * n_links if len(work) > n_tensors * n_links else 0
     for problem in range(n_problems):
         first = problem * n_layers
         own = problem * compute_step
@@ -263,6 +271,8 @@ def _add(
                     link = source * n_machines + target
                     rate = per_byte[problem * per_byte_step + link]
                     total += per_tensor[problem * per_tensor_step + link] + sizes[problem * size_step + tensor] * rate
+                    if has_work:
+                        total += work[problem * work_step + tensor * n_links + link]
         values[problem] = total
     return 0
 

@@ -13,13 +13,14 @@ import numpy as np
 
 from solvers._arrays import FloatArray, IntArray, read_only
 from solvers._checks import real
+from solvers._coding import crossing_work
 from solvers._jit import choose
 from solvers.errors import MethodError, ProblemError
 from solvers.evaluation import checked_placement, count_messages, delay_cost, evaluate
 from solvers.objectives import Power, energy_problem, require_same_graph
 from solvers.problem import Problem
 
-_COSTS = ("compute", "per_tensor", "per_byte", "delay")
+_COSTS = ("compute", "per_tensor", "per_byte", "delay", "encode", "decode")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +66,8 @@ class Family:
         for problem in (base, slope):
             # With more than two machines every tensor sent pays its own delay, as in `evaluate`.
             once = problem.per_tensor + problem.delay if problem.n_machines > 2 else problem.per_tensor
-            prices.append((once + problem.tensor_size_bytes[:, None, None] * problem.per_byte).ravel())
+            price = (once + problem.tensor_size_bytes[:, None, None] * problem.per_byte).ravel()
+            prices.append(price + problem.crossing_work if problem.crossing_work.size else price)
         object.__setattr__(self, "_prices", read_only(np.concatenate(prices)))
         object.__setattr__(self, "_waits", bool(base.delay.any() or slope.delay.any()))
         object.__setattr__(self, "_safe", 1e290 / max(1.0, self._largest_sum()))
@@ -99,6 +101,9 @@ class Family:
         for name, moves in zip(_COSTS[1:], self._moves[1:], strict=True):
             if moves:
                 changed[name] = read_only(getattr(base, name) + theta * getattr(slope, name))
+        if self._moves[-2] or self._moves[-1]:
+            codes = (changed.get(name, getattr(base, name)) for name in ("encode", "decode"))
+            changed["crossing_work"] = crossing_work(*codes)
         other = object.__new__(Problem)
         for name in Problem.__slots__:
             object.__setattr__(other, name, changed[name] if name in changed else getattr(base, name))
@@ -238,7 +243,7 @@ def delay_family(problem: Problem, *, scaled: str | tuple[int, int] = "all", rat
 
 
 def load_family(problem: Problem, machine: int) -> Family:
-    """Let a machine slow down: theta = the factor on its compute costs, 1 = as in `problem`.
+    """Let a machine slow down: theta = the factor on what it computes, encodes and decodes, 1 = as in `problem`.
 
     Examples
     --------
@@ -251,21 +256,21 @@ def load_family(problem: Problem, machine: int) -> Family:
     base, slope = problem.compute.copy(), np.where(allowed, 0.0, np.inf)
     base[:, machine] = slope[:, machine]
     slope[:, machine] = problem.compute[:, machine]
-    none = np.zeros_like(problem.delay)
+    mine = np.arange(problem.n_machines) == machine
     return Family(
-        problem.with_costs(compute=base),
-        problem.with_costs(compute=slope, per_tensor=none, per_byte=none, delay=none),
+        problem.with_costs(compute=base, encode=problem.encode * ~mine, decode=problem.decode * ~mine),
+        problem.without_transfers(slope).with_costs(encode=problem.encode * mine, decode=problem.decode * mine),
     )
 
 
 def server_load_family(problem: Problem) -> Family:
-    """Let the server slow down, of two machines: theta = the factor on its compute costs; see `load_family`."""
+    """Let the server slow down, of two machines: theta = the factor on its work; see `load_family`."""
     _require_two(problem, "server_load_family")
     return load_family(problem, 1)
 
 
 def device_load_family(problem: Problem) -> Family:
-    """Let the device slow down: theta = the factor on its compute costs; see `load_family`."""
+    """Let the device slow down: theta = the factor on its work; see `load_family`."""
     return load_family(problem, 0)
 
 
@@ -332,10 +337,8 @@ def _link_family(
     else:
         slope[i, j] = 1.0
         base[i, j] = fixed[i, j]
-    none = np.zeros_like(base)
-    parts = {"per_tensor": none, "per_byte": none, "delay": none, name: slope}
     still = np.where(np.isfinite(problem.compute), 0.0, np.inf)
-    return Family(problem.with_costs(**{name: base}), problem.with_costs(compute=still, **parts))
+    return Family(problem.with_costs(**{name: base}), problem.without_transfers(still).with_costs(**{name: slope}))
 
 
 def _link(problem: Problem, scaled: str | tuple[int, int]) -> tuple[int, int]:

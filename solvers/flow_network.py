@@ -57,6 +57,7 @@ class FlowNetwork:
             backend.view(problem.consumer_layers),
             backend.view(problem.graph.order),
             backend.load(np.array([*prices, float(one_way)]), np.float64),
+            backend.view(problem.crossing_work),
             backend.load(first_of_block(n_layers, problem.colocated) if problem.colocated else []),
             backend.full(n_layers + 1 + 4 * n_tensors + n_layers, 0, np.int32),
             backend.full(2 * n_tensors, 0.0, np.float64),
@@ -82,6 +83,7 @@ def _list_pairs(
     consumers: Any,
     order: Any,
     prices: Any,
+    work: Any,
     representative: Any,
     scratch: Any,
     through: Any,
@@ -93,9 +95,10 @@ def _list_pairs(
 ) -> int:
     """Number the nodes and list pairs of opposite arcs: `ends` 2 k and 2 k + 1, `capacities` there and back.
 
-    `prices`: per tensor and per byte upwards, the same downwards, and 1 if the way back is forbidden. `scratch`
-    holds the tensors by producer, (n_layers + 1) and (n_tensors), the nodes upwards and downwards and the tensor
-    whose consumers are all but one of a tensor's, (n_tensors) each, and a mark per layer. Returns 0.
+    `prices`: per tensor and per byte upwards, the same downwards, and 1 if the way back is forbidden; `work` at the
+    crossings of each tensor, or empty. `scratch` holds the tensors by producer, (n_layers + 1) and (n_tensors), the
+    nodes upwards and downwards and the tensor whose consumers are all but one of a tensor's, (n_tensors) each, and a
+    mark per layer. Returns 0.
     """
     n_layers = len(node_of)
     n_tensors = len(producers)
@@ -105,6 +108,7 @@ def _list_pairs(
     nested = downward + n_tensors
     mark = nested + n_tensors
     infinity = np.inf
+    has_work = len(work) > 0
 
     for t in range(n_tensors):
         scratch[producers[t] + 1] += 1
@@ -132,10 +136,10 @@ def _list_pairs(
             scratch[downward + t] = -1
             scratch[nested + t] = -1
             if offsets[t + 1] - offsets[t] > 1:
-                if prices[0] + sizes[t] * prices[1] > 0.0:
+                if prices[0] + sizes[t] * prices[1] > 0.0 or (has_work and work[4 * t + 1] > 0.0):
                     scratch[upward + t] = n_nodes
                     n_nodes += 1
-                if prices[2] + sizes[t] * prices[3] > 0.0:
+                if prices[2] + sizes[t] * prices[3] > 0.0 or (has_work and work[4 * t + 2] > 0.0):
                     scratch[downward + t] = n_nodes
                     n_nodes += 1
     if grouped:
@@ -157,6 +161,9 @@ def _list_pairs(
             end = offsets[t + 1]
             up = prices[0] + sizes[t] * prices[1]
             down = prices[2] + sizes[t] * prices[3]
+            if has_work:
+                up += work[4 * t + 1]
+                down += work[4 * t + 2]
             if prices[4] != 0.0:
                 for k in range(begin, end):
                     ends[2 * n_pairs] = node_of[consumers[k]]

@@ -44,6 +44,7 @@ class Costs(NamedTuple):
     group_sizes: Any  # (n_groups,) bytes
     per_tensor: Any  # (n_machines * n_machines,)
     per_byte: Any
+    group_work: Any  # (n_groups * n_machines * n_machines,) of `Problem.crossing_work`, or empty
 
 
 def group_sizes(group_of_tensor: Any, sizes: Any, out: Any) -> int:
@@ -51,6 +52,16 @@ def group_sizes(group_of_tensor: Any, sizes: Any, out: Any) -> int:
     for tensor in range(len(sizes)):
         if group_of_tensor[tensor] >= 0:
             out[group_of_tensor[tensor]] += sizes[tensor]
+    return 0
+
+
+def group_work(group_of_tensor: Any, work: Any, n_links: int, out: Any) -> int:
+    """Add the work at crossings of the tensors of each group."""
+    for tensor in range(len(group_of_tensor)):
+        group = group_of_tensor[tensor]
+        if group >= 0:
+            for link in range(n_links):
+                out[group * n_links + link] += work[tensor * n_links + link]
     return 0
 
 
@@ -62,6 +73,8 @@ def fill(
     If `ordered`, labels are stages that must not fall along a link.
     """
     n_layers = len(costs.compute) // n_machines
+    n_links = n_machines * n_machines
+    has_work = len(costs.group_work) > 0
     for v in range(len(vertices.types)):
         begin = vertices.type_offsets[vertices.types[v]]
         end = vertices.type_offsets[vertices.types[v] + 1]
@@ -80,6 +93,8 @@ def fill(
                             link = machine * n_machines + other
                             cost += costs.group_counts[group] * costs.per_tensor[link]
                             cost += costs.group_sizes[group] * costs.per_byte[link]
+                            if has_work:
+                                cost += costs.group_work[group * n_links + link]
             vectors[place] = cost
             place += 1
     for k in range(len(links.kinds)):
@@ -126,6 +141,8 @@ def fill(
                             costs.group_counts[group] * costs.per_tensor[link]
                             + costs.group_sizes[group] * costs.per_byte[link]
                         )
+                        if has_work:
+                            cost += costs.group_work[group * n_links + link]
                     elif sent >> (kind * n_machines + target) & 1 == 0:
                         cost = np.inf
                 if cost == 0.0:

@@ -27,18 +27,36 @@ def group_sizes_lanes(group_of_tensor: Any, sizes: Any, first: int, n_problems: 
     return 0
 
 
+def group_work_lanes(group_of_tensor: Any, work: Any, n_links: int, first: int, n_problems: int, out: Any) -> int:
+    """Add the work at crossings of the tensors of each group; `work` holds one row for all problems, or one each."""
+    n_tensors = len(group_of_tensor)
+    for k in range(len(out)):
+        out[k] = 0.0
+    n_lanes = 16
+    for w in range(n_lanes):
+        problem = min(first + w, n_problems - 1)
+        row = problem * n_tensors * n_links if len(work) > n_tensors * n_links else 0
+        for tensor in range(n_tensors):
+            group = group_of_tensor[tensor]
+            if group >= 0:
+                for link in range(n_links):
+                    out[(group * n_links + link) * n_lanes + w] += work[row + tensor * n_links + link]
+    return 0
+
+
 def fill_lanes(
     n_machines: int, first: int, n_problems: int, links: Any, vertices: Any, costs: Any, offsets: Any, arrays: Any
 ) -> int:
     """Write vectors and tables of the problems `first` .. `first` + 15; labels are machines.
 
     Past the last of `n_problems` that one is repeated. `costs` as in `folding`, with a row for each problem, or one
-    for all in `per_tensor` and `per_byte`; `group_sizes` has lanes already.
+    for all in `per_tensor` and `per_byte`; `group_sizes` and `group_work` have lanes already.
     """
     n_lanes = 16
     vectors, tables, prices = arrays.vectors, arrays.tables, arrays.prices
     n_links = n_machines * n_machines
     n_layers = len(costs.compute) // (n_machines * n_problems)
+    has_work = len(costs.group_work) > 0
     for k in range(len(tables)):
         tables[k] = 0.0
     # Rates by lane: per tensor, then per byte.
@@ -80,6 +98,10 @@ def fill_lanes(
                             c = group * n_lanes
                             for w in range(n_lanes):
                                 vectors[place + w] += count * prices[a + w] + costs.group_sizes[c + w] * prices[b + w]
+                            if has_work:
+                                a = (group * n_links + machine * n_machines + other) * n_lanes
+                                for w in range(n_lanes):
+                                    vectors[place + w] += costs.group_work[a + w]
             place += n_lanes
     for k in range(len(links.kinds)):
         kind = links.kinds[k]
@@ -124,6 +146,10 @@ def fill_lanes(
                     c = group * n_lanes
                     for w in range(n_lanes):
                         out[place + w] += count * prices[a + w] + costs.group_sizes[c + w] * prices[b + w]
+                    if has_work:
+                        a = (group * n_links + machine * n_machines + target) * n_lanes
+                        for w in range(n_lanes):
+                            out[place + w] += costs.group_work[a + w]
                 else:
                     for w in range(n_lanes):
                         out[place + w] = np.inf

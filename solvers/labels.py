@@ -240,4 +240,6 @@ class LabelModel:
 def _scale(problem: Problem) -> float:
     finite = np.abs(np.where(np.isfinite(problem.compute), problem.compute, 0.0))
     sent = problem.per_tensor.max() * problem.n_tensors + problem.per_byte.max() * problem.tensor_size_bytes.sum()
+    if problem.crossing_work.size:
+        sent += problem.encode.max(axis=1).sum() + problem.decode.max(axis=1).sum()
     return float(finite.max(axis=1, initial=0.0).sum() + sent)

@@ -330,8 +330,7 @@ def _bytes_problem(problem: Problem, sizes: FloatArray, machine: int) -> Problem
     own = np.zeros(problem.compute.shape)
     own[:, machine] = sizes
     own[np.isinf(problem.compute)] = np.inf
-    nothing = read_only(np.zeros_like(problem.per_byte))
-    return problem.with_costs(compute=read_only(own), per_tensor=nothing, per_byte=nothing, delay=nothing)
+    return problem.without_transfers(read_only(own))
 
 
 def checked_memory(problem: Problem, bytes_per_layer: Any, limits: Any) -> tuple[FloatArray, FloatArray]:

@@ -296,6 +296,9 @@ def _resource_costs(model: PlacementModel, problem: Problem, half_duplex: bool) 
     """Return the coefficients, (n_columns,), of each of `pipeline_totals`."""
     machines = np.arange(problem.n_machines)
     totals = [model.per_block(np.where(machines == machine, problem.compute, 0.0)) for machine in machines]
+    if problem.crossing_work.size:
+        totals = [total + model.coding(problem, machine) for machine, total in enumerate(totals)]
+        problem = problem.with_costs(encode=0.0 * problem.encode, decode=0.0 * problem.decode)
     for i, j in combinations(range(problem.n_machines), 2):
         there, back = model.transfer(problem, i, j), model.transfer(problem, j, i)
         totals += [there + back] if half_duplex else [there, back]
@@ -308,8 +311,8 @@ def pipeline_totals(problem: Problem, placement: IntArray, *, half_duplex: bool 
     Returns
     -------
     (n_machines + n_links,) float64
-        Compute of each machine, then each directed link (0, 1), (0, 2), .., row by row; with `half_duplex` each pair
-        of machines once. ``inf`` where a layer is not allowed.
+        Compute of each machine and what it encodes and decodes, then each directed link (0, 1), (0, 2), .., row by
+        row; with `half_duplex` each pair of machines once. ``inf`` where a layer is not allowed.
 
     Examples
     --------
@@ -323,7 +326,7 @@ def pipeline_totals(problem: Problem, placement: IntArray, *, half_duplex: bool 
         links = (parts.transfer + parts.transfer.T)[np.triu_indices(n_machines, 1)]
     else:
         links = parts.transfer[~np.eye(n_machines, dtype=bool)]
-    return np.concatenate([parts.compute, links])
+    return np.concatenate([parts.compute + parts.encode + parts.decode, links])
 
 
 def _search(

@@ -102,6 +102,15 @@ class PlacementModel(LinearModel):
         )
         return coefficients
 
+    def coding(self, problem: Problem, machine: int) -> FloatArray:
+        """Return coefficients, (n_columns,), that add up what one machine encodes and decodes."""
+        coefficients = np.zeros(self.n_columns)
+        for other in range(problem.n_machines):
+            if other != machine:
+                coefficients[self._sent[:, machine, other]] = problem.encode[self._tensors, machine]
+                coefficients[self._sent[:, other, machine]] = problem.decode[self._tensors, machine]
+        return coefficients
+
     def cost(self, problem: Problem, *, with_delays: bool, above_least: bool = False) -> FloatArray:
         """Return coefficients, (n_columns,), of compute, transfers and, if wanted, delays.
 

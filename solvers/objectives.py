@@ -97,7 +97,7 @@ def energy_problem(latency: Problem, power: Power) -> Problem:
     With two machines and the device counted: compute power x device time, send power x upload time, receive power x
     download time, idle power x (server time + delays). In general each counted machine m pays
 
-    - for a layer on k: its compute power if k = m, else its idle power;
+    - for a layer on k, and for what k encodes or decodes: its compute power if k = m, else its idle power;
     - for a tensor from i to j: its send power if i = m, its receive power if j = m, else its idle power;
     - for a delay: its idle power.
 
@@ -144,11 +144,14 @@ def energy_problem(latency: Problem, power: Power) -> Problem:
         carried[:, machine] = power.receive_watts[:, machine]
         on_link += carried
     np.fill_diagonal(on_link, 0.0)
+    coded = bool(latency.crossing_work.size)
     return latency.with_costs(
         compute=_scaled(latency.compute, at_work),
         per_tensor=latency.per_tensor * on_link,
         per_byte=latency.per_byte * on_link,
         delay=latency.delay * waiting,
+        encode=latency.encode * at_work if coded else None,
+        decode=latency.decode * at_work if coded else None,
     )
 
 
@@ -184,14 +187,14 @@ def weighted(objectives: Iterable[tuple[Problem, float]]) -> Problem:
     first = rows[0][0]
     for problem, _ in rows[1:]:
         require_same_graph(first, problem, what="objectives")
-    totals = [np.zeros_like(getattr(first, name)) for name in ("compute", "per_tensor", "per_byte", "delay")]
+    names = ("per_tensor", "per_byte", "delay", "encode", "decode")
+    prices = {name: np.zeros(getattr(first, name).shape) for name in names}
+    compute = np.zeros_like(first.compute)
     for problem, weight in rows:
-        totals[0] += _scaled(problem.compute, weight)
-        totals[1] += problem.per_tensor * weight
-        totals[2] += problem.per_byte * weight
-        totals[3] += problem.delay * weight
-    compute, per_tensor, per_byte, delay = totals
-    return first.with_costs(compute=compute, per_tensor=per_tensor, per_byte=per_byte, delay=delay)
+        compute += _scaled(problem.compute, weight)
+        for name, total in prices.items():
+            total += getattr(problem, name) * weight
+    return first.with_costs(compute=compute, **prices)
 
 
 def require_same_graph(first: Problem, second: Problem, *, what: str) -> None:

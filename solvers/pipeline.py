@@ -126,28 +126,26 @@ def pipeline_throughput(
 def resources(problem: Problem, *, half_duplex: bool = False) -> tuple[Problem, ...]:
     """Return one problem per resource, whose value without delays is how long an inference keeps it busy.
 
-    Device, server, uplink, downlink; with `half_duplex` one link instead of two; one machine has no link. One machine
-    or two.
+    Device, server, uplink, downlink; with `half_duplex` one link instead of two; one machine has no link. What is
+    encoded or decoded keeps the machine busy that does it, not the link. One machine or two.
     """
     allowed = np.isfinite(problem.compute)
     n_machines = problem.n_machines
-    nothing = read_only(np.zeros((n_machines, n_machines)))
     found = []
     for machine in range(n_machines):
         own = np.where(allowed, 0.0, np.inf)
         own[:, machine] = problem.compute[:, machine]
-        found.append(problem.with_costs(compute=own, per_tensor=nothing, per_byte=nothing, delay=nothing))
+        mine = np.arange(n_machines) == machine
+        load = problem.without_transfers(own)
+        found.append(load.with_costs(encode=problem.encode * mine, decode=problem.decode * mine))
     free = read_only(np.where(allowed, 0.0, np.inf))
     directions = [[(0, 1), (1, 0)]] if half_duplex else [[(0, 1)], [(1, 0)]]
     for pairs in directions if n_machines == 2 else []:
         mask = np.zeros((2, 2))
         for pair in pairs:
             mask[pair] = 1.0
-        found.append(
-            problem.with_costs(
-                compute=free, per_tensor=problem.per_tensor * mask, per_byte=problem.per_byte * mask, delay=nothing
-            )
-        )
+        link = problem.without_transfers(free)
+        found.append(link.with_costs(per_tensor=problem.per_tensor * mask, per_byte=problem.per_byte * mask))
     return tuple(found)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from solvers._arrays import FloatArray, IntArray
+from solvers._arrays import FloatArray, IntArray, read_only
 from solvers._checks import floats, integers, listed, tensor_rows
+from solvers._coding import coded, no_coding
 from solvers.errors import InfeasibleError, ProblemError
 from solvers.layer_graph import LayerGraph
 
@@ -41,6 +42,11 @@ class Problem:
         Groups of layers that must share a machine.
     layer_names, tensor_names : tuples of str, empty or complete
         Used in error messages.
+    encode, decode : (n_tensors, n_machines) float64, >= 0, finite; zeros if None
+        What the sending machine pays to make a tensor ready for a crossing (a layout reorder, a codec), and what the
+        receiving machine pays to take it in. Charged once per crossing (tensor, sender, receiver), as `per_tensor`
+        is: never for a second consumer on the same machine, and with more than two machines a tensor that is sent to
+        two of them is encoded twice. A machine's work: where a machine is slowed down or priced, so is this.
 
     Raises
     ------
@@ -53,6 +59,9 @@ class Problem:
     -----
     Arrays are copied unless they are already contiguous, of the right type and read-only. Validation is
     O(n_layers + n_consumers log n_consumers).
+
+    `crossing_work` is what methods read of `encode` and `decode`: the sum for tensor t from machine i to machine j at
+    ``(t * n_machines + i) * n_machines + j``, 0 from a machine to itself; empty where both are zero throughout.
     """
 
     compute: FloatArray
@@ -67,7 +76,10 @@ class Problem:
     colocated: tuple[tuple[int, ...], ...] = ()
     layer_names: tuple[str, ...] = ()
     tensor_names: tuple[str, ...] = ()
+    encode: FloatArray = None  # type: ignore[assignment]
+    decode: FloatArray = None  # type: ignore[assignment]
     graph: LayerGraph = field(init=False, repr=False)
+    crossing_work: FloatArray = field(init=False, repr=False)  # (n_tensors * n_machines ** 2,) or empty
 
     def __post_init__(self) -> None:
         for name in ("compute", "tensor_size_bytes", "per_tensor", "per_byte", "delay"):
@@ -80,6 +92,7 @@ class Problem:
         self._check_compute()
         self._check_links()
         self._check_tensors()
+        self._set_coding(self.encode, self.decode)
         self._check_colocated()
         self._check_compute_total()
         self._check_link_total()
@@ -98,10 +111,12 @@ class Problem:
         colocated: Iterable[Sequence[int]] = (),
         layer_names: Sequence[str] = (),
         tensor_names: Sequence[str] = (),
+        encode: Any = None,
+        decode: Any = None,
     ) -> "Problem":
         """Make a problem from rows of costs and ``(producer, size_bytes, consumers)`` triples.
 
-        Link matrices left out are zero.
+        Link matrices, `encode` and `decode` left out are zero.
 
         Examples
         --------
@@ -131,6 +146,8 @@ class Problem:
             colocated=tuple(listed("a group of colocated", group) for group in listed("colocated", colocated)),
             layer_names=layer_names,  # type: ignore[arg-type]
             tensor_names=tensor_names,  # type: ignore[arg-type]
+            encode=encode,
+            decode=decode,
         )
 
     @property
@@ -164,9 +181,25 @@ class Problem:
         return np.diff(self.consumer_offsets)
 
     def transfer_costs(self, sender: int, receiver: int) -> FloatArray:
-        """Return what each tensor costs once from `sender` to `receiver`, (n_tensors,) float64."""
+        """Return what each tensor costs once from `sender` to `receiver`, coding included, (n_tensors,) float64."""
         costs = self.per_tensor[sender, receiver] + self.tensor_size_bytes * self.per_byte[sender, receiver]
+        if self.crossing_work.size and sender != receiver:
+            costs = costs + (self.encode[:, sender] + self.decode[:, receiver])
         return np.asarray(costs, dtype=np.float64)
+
+    def dearest_coding(self) -> float:
+        """Return no less than what coding adds to any one crossing."""
+        if not self.crossing_work.size:
+            return 0.0
+        return float(self.encode.max(initial=0.0)) + float(self.decode.max(initial=0.0))
+
+    def without_transfers(self, compute: Any) -> "Problem":
+        """Return a problem with other compute costs in which neither tensors nor messages cost anything to send."""
+        nothing = read_only(np.zeros_like(self.delay))
+        zeros = no_coding(self.encode.shape) if self.crossing_work.size else None
+        return self.with_costs(
+            compute=compute, per_tensor=nothing, per_byte=nothing, delay=nothing, encode=zeros, decode=zeros
+        )
 
     def with_costs(
         self,
@@ -176,6 +209,8 @@ class Problem:
         per_tensor: Any = None,
         per_byte: Any = None,
         delay: Any = None,
+        encode: Any = None,
+        decode: Any = None,
     ) -> "Problem":
         """Return a problem on the same layers and tensors with other costs; what is left out stays.
 
@@ -206,7 +241,9 @@ class Problem:
             other._check_sizes()
         links = [name for name in ("per_tensor", "per_byte", "delay") if given[name] is not None]
         other._check_links(links)
-        if links or tensor_size_bytes is not None:
+        if encode is not None or decode is not None:
+            other._set_coding(self.encode if encode is None else encode, self.decode if decode is None else decode)
+        if links or any(values is not None for values in (tensor_size_bytes, encode, decode)):
             other._check_link_total()
         return other
 
@@ -233,6 +270,8 @@ class Problem:
             self.colocated,
             self.layer_names,
             self.tensor_names,
+            self.encode[:, kept],
+            self.decode[:, kept],
         )
         return problem, kept
 
@@ -298,6 +337,13 @@ class Problem:
                 legal = "a machine sends itself nothing: give 0" if i == j else "give a finite number >= 0"
                 raise ProblemError(f"{name} from machine {i} to machine {j} is {matrix[i, j]}; {legal}")
 
+    def _set_coding(self, encode: Any, decode: Any) -> None:
+        shape = (self.n_tensors, self.n_machines)
+        for name, array in zip(
+            ("encode", "decode", "crossing_work"), coded(shape, encode, decode, self.tensor), strict=True
+        ):
+            object.__setattr__(self, name, array)
+
     def _check_sizes(self) -> None:
         sizes = self.tensor_size_bytes
         bad = ~np.isfinite(sizes) | (sizes < 0)
@@ -360,7 +406,7 @@ class Problem:
 
     def _check_link_total(self) -> None:
         size = float(self.tensor_size_bytes.max(initial=0.0))
-        transfer = float(self.per_tensor.max()) + size * float(self.per_byte.max())
+        transfer = float(self.per_tensor.max()) + size * float(self.per_byte.max()) + self.dearest_coding()
         self._check_largest(transfer * self.n_tensors * self.n_machines)
         self._check_largest(float(self.delay.max()) * (self.n_layers + self.n_tensors) * self.n_machines)
 

@@ -210,6 +210,12 @@ def _check_tiers(problem: Problem) -> None:
                 f"tiers needs {name} from machine {i} to machine {j} to be the sum of those between neighbours on the "
                 f"way, {near[i, j]:.6g}; it is {matrix[i, j]:.6g}"
             )
+    if problem.crossing_work.size:
+        tensor = int(np.argmax(problem.crossing_work.reshape(problem.n_tensors, -1).any(axis=1)))
+        raise ProblemError(
+            f"tiers relays tensors through the machines in between and has no rule for what these pay, yet "
+            f"{problem.tensor(tensor)} costs something to encode or decode; leave encode and decode out"
+        )
 
 
 def _check_ends(problem: Problem) -> None:

@@ -34,10 +34,11 @@ def value(problem, placement):
         tensors.append((int(problem.tensor_producer[t]), float(problem.tensor_size_bytes[t]), consumers))
         for consumer in consumers:
             reads[consumer].append(t)
-    for producer, size, consumers in tensors:
+    for t, (producer, size, consumers) in enumerate(tensors):
         here = machine[producer]
         for there in {machine[consumer] for consumer in consumers} - {here}:
             total += float(problem.per_tensor[here][there]) + size * float(problem.per_byte[here][there])
+            total += float(problem.encode[t][here]) + float(problem.decode[t][there])
 
     if len(problem.compute[0]) != 2:
         return total + _gathered_delays(problem, machine, tensors, reads)
@@ -98,6 +99,7 @@ def charged_apart(problem, placement):
         readers = problem.consumer_layers[problem.consumer_offsets[t] : problem.consumer_offsets[t + 1]]
         for there in {placement[int(c)] for c in readers} - {here}:
             total += float(problem.per_tensor[here][there]) + size * float(problem.per_byte[here][there])
+            total += float(problem.encode[t][here]) + float(problem.decode[t][there])
             total += float(problem.delay[here][there])
     return total
 

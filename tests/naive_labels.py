@@ -31,7 +31,7 @@ def rows(problem):
 
 
 def transfers(problem, placement):
-    """Return {(i, j): cost} of all tensors sent, each once to each machine that wants it."""
+    """Return {(i, j): cost on the link} of all tensors sent, each once to each machine that wants it."""
     sent = {}
     for producer, size, consumers in rows(problem):
         here = placement[producer]
@@ -39,6 +39,17 @@ def transfers(problem, placement):
             price = float(problem.per_tensor[here][there]) + size * float(problem.per_byte[here][there])
             sent[here, there] = sent.get((here, there), 0.0) + price
     return sent
+
+
+def coding(problem, placement):
+    """Return {machine: cost} of what each machine encodes and decodes, once for each tensor and machine sent to."""
+    paid = dict.fromkeys(range(len(problem.compute[0])), 0.0)
+    for t, (producer, _, consumers) in enumerate(rows(problem)):
+        here = placement[producer]
+        for there in {placement[consumer] for consumer in consumers} - {here}:
+            paid[here] += float(problem.encode[t][here])
+            paid[there] += float(problem.decode[t][there])
+    return paid
 
 
 def messages(problem, placement):
@@ -81,7 +92,7 @@ def table(*problems):
         values = []
         for problem in problems:
             total = sum(float(problem.compute[layer][machine]) for layer, machine in enumerate(placement))
-            total += sum(transfers(problem, placement).values())
+            total += sum(transfers(problem, placement).values()) + sum(coding(problem, placement).values())
             if two:
                 total += (count + 1) // 2 * float(problem.delay[0][1]) + count // 2 * float(problem.delay[1][0])
             values.append(total)
@@ -128,6 +139,8 @@ def busiest(problem, placement, *, half_duplex):
     """Return the largest resource total of two machines."""
     device = sum(float(row[0]) for row, machine in zip(problem.compute, placement, strict=True) if machine == 0)
     server = sum(float(row[1]) for row, machine in zip(problem.compute, placement, strict=True) if machine == 1)
+    paid = coding(problem, placement)
+    device, server = device + paid[0], server + paid[1]
     sent = transfers(problem, placement)
     up, down = sent.get((0, 1), 0.0), sent.get((1, 0), 0.0)
     return max(device, server, up + down) if half_duplex else max(device, server, up, down)

@@ -30,6 +30,7 @@ def value(problem, placement):
         for there in {placement[reader] for reader in readers} - {here}:
             total += float(problem.per_tensor[here][there] + problem.delay[here][there])
             total += float(problem.tensor_size_bytes[t]) * float(problem.per_byte[here][there])
+            total += float(problem.encode[t][here]) + float(problem.decode[t][there])
     return total
 
 

@@ -36,21 +36,21 @@ def computing(problem, placement):
 
 
 def sent(problem, placement):
-    """Return (cost, from, to) of each tensor sent in the pair model: once to each other machine that consumes it."""
+    """Return (link, encode, decode, from, to) of each tensor sent in the pair model: once to each other machine."""
     rows = []
-    for producer, size, consumers in tensors_of(problem):
+    for t, (producer, size, consumers) in enumerate(tensors_of(problem)):
         here = placement[producer]
         for there in {placement[c] for c in consumers} - {here}:
             cost = float(problem.per_tensor[here][there]) + size * float(problem.per_byte[here][there])
-            rows.append((cost, here, there))
+            rows.append((cost, float(problem.encode[t][here]), float(problem.decode[t][there]), here, there))
     return rows
 
 
 def pair_value(problem, placement, *, delays=True):
     """Return compute and transfers, with a delay for each tensor sent."""
     total = computing(problem, placement)
-    for cost, here, there in sent(problem, placement):
-        total += cost + (float(problem.delay[here][there]) if delays else 0.0)
+    for cost, encode, decode, here, there in sent(problem, placement):
+        total += cost + encode + decode + (float(problem.delay[here][there]) if delays else 0.0)
     return total
 
 
@@ -61,7 +61,9 @@ def busiest(problem, placement, *, half_duplex):
         totals[machine] = totals.get(machine, 0.0) + float(problem.compute[layer][machine])
     for machine in range(len(problem.compute[0])):
         totals.setdefault(machine, 0.0)
-    for cost, here, there in sent(problem, placement):
+    for cost, encode, decode, here, there in sent(problem, placement):
+        totals[here] += encode
+        totals[there] += decode
         link = frozenset((here, there)) if half_duplex else (here, there)
         totals[link] = totals.get(link, 0.0) + cost
     if len(problem.compute[0]) > 1:

@@ -115,7 +115,7 @@ def random_problem(rng, *, kind=None, max_layers=12, n_layers=None):
     shuffled = np.empty_like(compute)
     shuffled[order] = compute
     tensors = [(int(order[p]), size, [int(order[v]) for v in c]) for p, size, c in tensors]
-    return Problem.build(shuffled, tensors, **random_links(rng))
+    return Problem.build(shuffled, tensors, **random_links(rng), **random_coding(rng, len(tensors), 2))
 
 
 def random_compute(rng, n):
@@ -157,6 +157,24 @@ def random_links(rng):
     }
 
 
+def random_coding(rng, n_tensors, n_machines):
+    """Draw what senders and receivers pay per tensor: nothing half of the time, of one of the two at others.
+
+    From a stream of its own, so that what is drawn afterwards does not depend on it.
+    """
+    (rng,) = rng.spawn(1)
+    if rng.random() < 0.5:
+        return {}
+    shape = (n_tensors, n_machines)
+    costs = {}
+    for name in ("encode", "decode"):
+        style = rng.random()
+        if style < 0.7:
+            costs[name] = rng.exponential(0.4, shape) if style < 0.4 else rng.integers(0, 3, shape).astype(np.float64)
+            costs[name] *= rng.random(shape) < 0.7
+    return costs
+
+
 def random_network(rng, *, n_machines, max_layers, delays=False):
     """Draw a problem on any number of machines: any link matrix, pins, colocated layers, odd costs."""
     n = int(rng.integers(2, max_layers + 1))
@@ -193,6 +211,7 @@ def random_network(rng, *, n_machines, max_layers, delays=False):
         delay=matrix(1.0) if delays else None,
         max_server_visits=None,
         colocated=colocated,
+        **random_coding(rng, len(tensors), n_machines),
     )
 
 

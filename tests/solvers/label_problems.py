@@ -3,7 +3,7 @@
 import numpy as np
 
 from solvers import Problem
-from tests.strategies import EDGES, random_problem, random_size
+from tests.strategies import EDGES, random_coding, random_problem, random_size
 
 INF = float("inf")
 MOST_LAYERS = {2: 8, 3: 6, 4: 4}
@@ -31,6 +31,7 @@ def draw_problem(rng, n_machines=2, *, delays=True):
         per_byte=links[0],
         per_tensor=links[1],
         max_server_visits=None,
+        **random_coding(rng, len(tensors), n_machines),
     )
     return rebuilt(problem, rng)
 
@@ -63,6 +64,8 @@ def rebuilt(problem, rng, *, delay=None, max_server_visits="same"):
         delay=problem.delay if delay is None else delay,
         max_server_visits=problem.max_server_visits if max_server_visits == "same" else max_server_visits,
         colocated=groups,
+        encode=problem.encode,
+        decode=problem.decode,
     )
 
 
@@ -80,5 +83,8 @@ def draw_second(rng, problem, *, signed=True):
     prices = rng.choice([0.0, 0.3, 1.0, 2.0], shape[1:] * 2).astype(np.float64)
     np.fill_diagonal(prices, 0.0)
     return problem.with_costs(
-        compute=compute, per_byte=problem.per_byte * prices, delay=problem.delay * rng.choice([0.0, 0.5, 2.0])
+        compute=compute,
+        per_byte=problem.per_byte * prices,
+        delay=problem.delay * rng.choice([0.0, 0.5, 2.0]),
+        encode=problem.encode * rng.spawn(1)[0].choice([0.0, 0.5, 2.0]),
     )

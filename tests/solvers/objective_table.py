@@ -171,7 +171,7 @@ def tiers(rng, problem):
         last = np.diff(problem.graph.successor_offsets) == 0
         compute[last, 1:] = INF
         compute[last, 0] = 0.0
-    chain = problem.with_costs(compute=compute, per_byte=neighbours["per_byte"], per_tensor=delay * 0, delay=delay)
+    chain = problem.without_transfers(compute).with_costs(per_byte=neighbours["per_byte"], delay=delay)
     least = min(naive_tiers.relay_value(chain, placement) for placement in naive_tiers.placements(chain))
     return verdict(chain, solve_tiers(chain, relay=True), least)
 

@@ -22,7 +22,7 @@ from solvers.parametric import breakpoints
 from solvers.sweeps import margin, refine, sweep
 from tests import naive_sweeps
 from tests.scale import scaled
-from tests.strategies import random_compute, random_problem
+from tests.strategies import random_coding, random_compute, random_problem
 
 INF = float("inf")
 POWER = Power.of_device(compute=2.0, send=1.3, receive=0.9, idle=0.4)
@@ -30,7 +30,9 @@ POWER = Power.of_device(compute=2.0, send=1.3, receive=0.9, idle=0.4)
 
 def second_objective(rng, problem):
     costs = np.abs(random_compute(rng, problem.n_layers))
-    return problem.with_costs(compute=np.where(np.isfinite(problem.compute), costs, INF), delay=2 * problem.delay)
+    return problem.with_costs(
+        compute=np.where(np.isfinite(problem.compute), costs, INF), delay=2 * problem.delay, decode=2 * problem.decode
+    )
 
 
 FAMILIES = {
@@ -42,6 +44,7 @@ FAMILIES = {
     "one delay": lambda rng, p: delay_family(p, scaled=(1, 0)),
     "server load": lambda rng, p: server_load_family(p),
     "device load": lambda rng, p: device_load_family(p),
+    "device load energy": lambda rng, p: device_load_family(p).in_joules(POWER),
     "weighted": lambda rng, p: weighted_family(p, second_objective(rng, p)),
 }
 
@@ -74,7 +77,7 @@ def assert_exact(family, found, low, high):
 def test_every_optimum_and_where_it_changes(kind):
     rng = np.random.default_rng(list(FAMILIES).index(kind))
     n_several = 0
-    for _ in range(scaled(100, 2500)):
+    for _ in range(scaled(160, 2500)):
         problem = random_problem(rng, max_layers=7)
         family = FAMILIES[kind](rng, problem)
         low = float(rng.choice([0.0, 0.0, 0.1]))
@@ -97,7 +100,8 @@ def test_more_machines():
         tensors = [(v, float(rng.exponential(1.0)), list(range(v + 1, min(n, v + 3)))) for v in range(n - 1)]
         links = rng.uniform(0.1, 1.0, (3, 3))
         np.fill_diagonal(links, 0.0)
-        problem = Problem.build(compute, tensors, per_byte=links, max_server_visits=None)
+        coding = random_coding(rng, len(tensors), 3)
+        problem = Problem.build(compute, tensors, per_byte=links, max_server_visits=None, **coding)
         family = [bandwidth_family(problem), bandwidth_family(problem, scaled=(1, 2)), load_family(problem, 2)][
             int(rng.integers(3))
         ]

@@ -94,6 +94,8 @@ def test_chain_lines_are_the_one_way_cuts():
                     *(getattr(problem, name) for name in ("per_tensor", "per_byte", "delay")),
                     max_server_visits=problem.max_server_visits,
                     colocated=(group,),
+                    encode=problem.encode,
+                    decode=problem.decode,
                 )
         try:
             path = chain_order(problem)

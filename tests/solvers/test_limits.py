@@ -176,7 +176,8 @@ def test_machines_that_nothing_may_use_do_not_count():
     rng = np.random.default_rng(149)
     for _ in range(scaled(15, 150)):
         two = draw_problem(rng, 2)
-        two = Problem(**{name: getattr(two, name) for name in Problem.__match_args__[:8]}, max_server_visits=None)
+        fields = [*Problem.__match_args__[:8], "encode", "decode"]
+        two = Problem(**{name: getattr(two, name) for name in fields}, max_server_visits=None)
         energy = draw_second(rng, two)
         at = np.ix_([0, 2], [0, 2])
         wide = []
@@ -187,6 +188,9 @@ def test_machines_that_nothing_may_use_do_not_count():
             for name in ("per_tensor", "per_byte", "delay"):
                 links[name] = 1.0 - np.eye(3)
                 links[name][at] = getattr(each, name)
+            for name in ("encode", "decode"):
+                links[name] = np.ones((two.n_tensors, 3))
+                links[name][:, [0, 2]] = getattr(each, name)
             arrays = {name: getattr(two, name) for name in Problem.__match_args__[1:5]}
             wide.append(Problem(compute=compute, **arrays, **links, max_server_visits=None))
         sizes = rng.uniform(0, 1, two.n_layers)

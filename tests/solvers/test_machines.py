@@ -88,6 +88,8 @@ def test_colocated_layers_share_machines_with_delays_too(seed):
             problem.delay,
             problem.max_server_visits,
             groups,
+            encode=problem.encode,
+            decode=problem.decode,
         )
     except InfeasibleError:
         assert not np.isfinite(problem.compute[groups[0]]).all(axis=0).any()
@@ -117,6 +119,8 @@ def test_a_batch_answers_as_single_problems_do(seed):
         "compute": np.where(np.isinf(problem.compute), INF, finite * rng.uniform(0.2, 2, (n_problems, *finite.shape))),
         "tensor_size_bytes": problem.tensor_size_bytes * rng.uniform(0.2, 2, (n_problems, problem.n_tensors)),
         "per_tensor": problem.per_tensor * rng.uniform(0.2, 2, (n_problems, 1, 1)),
+        "encode": problem.encode * rng.uniform(0.2, 2, (n_problems, 1, 1)),
+        "decode": problem.decode * rng.uniform(0.2, 2, (n_problems, 1, 1)),
         "per_byte": problem.per_byte * rng.uniform(0.2, 2, (n_problems, 1, 1)),
         "delay": problem.delay * rng.uniform(0.2, 2, (n_problems, 1, 1)),
     }
@@ -168,6 +172,9 @@ def test_an_analysis_serves_other_costs_and_no_other_graph():
         ({"compute": np.zeros((1, 4, 2))}, "compute of layer 0 is 0.0 in problem 0; give finite costs where"),
         ({"per_byte": [[[0, -1], [1, 0]]]}, "per_byte from machine 0 to 1 is -1.0 in problem 0; give finite numbers"),
         ({"tensor_size_bytes": [[1, np.nan, 1]]}, "tensor_size_bytes of tensor 1 is nan in problem 0"),
+        ({"encode": [[[0, 0], [0, -1], [0, 0]]]}, "encode of tensor 1 on machine 1 is -1.0 in problem 0"),
+        ({"decode": np.zeros((4, 3, 3))}, r"decode has shape \(4, 3, 3\); give \(n_problems, 3, 2\)"),
+        ({"decode": np.full((1, 3, 2), 1e308)}, "the costs of problem 0 add up to more than float64 holds"),
         ({"delay": [[["a", "b"]]]}, "delay is not an array of numbers"),
         (
             {"delay": np.zeros((2, 2, 2)), "per_byte": np.zeros((3, 2, 2))},
@@ -222,8 +229,12 @@ def test_a_machine_that_nothing_may_use_does_not_count(seed):
     compute = np.full((two.n_layers, 3), INF)
     compute[:, kept] = two.compute
     tensors = two.tensor_producer, two.tensor_size_bytes, two.consumer_offsets, two.consumer_layers
-    three = Problem(compute, *tensors, **links, max_server_visits=None)
-    expected = solve(Problem(two.compute, *tensors, two.per_tensor, two.per_byte, two.delay, None))
+    coding = {name: np.ones((two.n_tensors, 3)) for name in ("encode", "decode")}
+    for name, costs in coding.items():
+        costs[:, kept] = getattr(two, name)
+    three = Problem(compute, *tensors, **links, max_server_visits=None, **coding)
+    coding = {"encode": two.encode, "decode": two.decode}
+    expected = solve(Problem(two.compute, *tensors, two.per_tensor, two.per_byte, two.delay, None, **coding))
     solution = solve(three)
     assert solution.optimal == expected.optimal
     assert close(solution.value, expected.value)

@@ -14,7 +14,7 @@ from solvers.milp import (
 )
 from tests import naive, naive_tiers
 from tests.scale import scaled
-from tests.strategies import EDGES, INF, random_problem, random_size
+from tests.strategies import EDGES, INF, random_coding, random_problem, random_size
 
 MOST_LAYERS = {2: 9, 3: 7, 4: 5}
 
@@ -57,7 +57,8 @@ def problem_on(rng, n_machines, *, delays=False, shared=True, tiers=False, n_lay
         groups = (tuple(int(layer) for layer in layers),)
     rows = [(p, random_size(rng), c) for p, c in tensors] + [(0, 1.0, [])] * int(rng.random() < 0.2)
     visits = None if n_machines > 2 else [None, 0, 1, 1, 2][rng.integers(5)]
-    return Problem.build(compute, rows, **links, colocated=groups, max_server_visits=visits)
+    coding = {} if tiers else random_coding(rng, len(rows), n_machines)  # relayed tensors have no rule for it
+    return Problem.build(compute, rows, **links, colocated=groups, max_server_visits=visits, **coding)
 
 
 def far_links(matrix):
@@ -228,6 +229,8 @@ def test_units_play_no_part(scale):
             per_tensor=problem.per_tensor * scale,
             per_byte=problem.per_byte * scale,
             delay=problem.delay * scale,
+            encode=problem.encode * scale,
+            decode=problem.decode * scale,
         )
         try:
             expected = solve_milp(problem).value

@@ -14,7 +14,7 @@ from solvers.max_flow import ALL_STAGES, ELIMINATION, PERSISTENCY, SWEEPS, TREES
 from solvers.min_cut import FREE, CutNetwork
 from tests import naive
 from tests.scale import scaled
-from tests.strategies import EDGES, random_compute, random_links, random_problem, random_size
+from tests.strategies import EDGES, random_coding, random_compute, random_links, random_problem, random_size
 
 INF = float("inf")
 
@@ -45,6 +45,8 @@ def with_groups(rng, problem):
             delay=problem.delay,
             max_server_visits=problem.max_server_visits,
             colocated=[[int(layer) for layer in group] for group in groups],
+            encode=problem.encode,
+            decode=problem.decode,
         )
     except InfeasibleError:
         return None
@@ -82,7 +84,7 @@ def wide_problem(rng, n_layers, *, without_limits=True):
     links = random_links(rng)
     if without_limits:
         links |= {"delay": None, "max_server_visits": None}
-    return Problem.build(compute, tensors, **links)
+    return Problem.build(compute, tensors, **links, **random_coding(rng, len(tensors), 2))
 
 
 @pytest.mark.parametrize("batch", range(10))
@@ -228,6 +230,8 @@ def test_agrees_with_elimination_on_large_graphs(seed):
         per_tensor=problem.per_tensor,
         per_byte=problem.per_byte,
         max_server_visits=None,
+        encode=problem.encode,
+        decode=problem.decode,
     )
     assert close(solve_min_cut(problem).value, solve(problem, "dp").value)
 
@@ -244,6 +248,7 @@ def test_agrees_with_pymaxflow_on_large_graphs(seed):
     costs = np.where(allowed, problem.compute, 0.0)
     up = problem.per_tensor[0, 1] + problem.tensor_size_bytes * problem.per_byte[0, 1]
     down = problem.per_tensor[1, 0] + problem.tensor_size_bytes * problem.per_byte[1, 0]
+    up, down = up + problem.encode[:, 0] + problem.decode[:, 1], down + problem.encode[:, 1] + problem.decode[:, 0]
     infinity = 2.0 * (np.abs(costs).sum() + up.sum() + down.sum()) + 1.0
     for v in range(n):
         difference = costs[v, 0] - costs[v, 1] if allowed[v].all() else 0.0

@@ -26,6 +26,8 @@ def drawn(problem, placement, power):
             seconds = float(problem.per_tensor[i][j] + problem.tensor_size_bytes[t] * problem.per_byte[i][j])
             busy = {i: float(power.send_watts[i][j]), j: float(power.receive_watts[i][j])}
             stretches.append((seconds, {**idle, **busy}))
+            stretches.append((float(problem.encode[t][i]), {**idle, i: float(power.compute_watts[i])}))
+            stretches.append((float(problem.decode[t][j]), {**idle, j: float(power.compute_watts[j])}))
             if len(machines) > 2:
                 stretches.append((float(problem.delay[i][j]), idle))
     total = sum(seconds * watts[m] for seconds, watts in stretches for m in power.counted)
@@ -66,6 +68,8 @@ def test_energy_of_three_machines():
             per_tensor=links[1],
             delay=links[2],
             max_server_visits=None,
+            encode=rng.exponential(0.3, (3, 3)) if len(counted) > 1 else None,
+            decode=rng.exponential(0.3, (3, 3)) if len(counted) > 1 else None,
         )
         power = Power(rng.uniform(1, 3, 3), rng.uniform(0, 1, 3), *rng.uniform(0, 2, (2, 3, 3)), counted=counted)
         energy = energy_problem(problem, power)

@@ -66,6 +66,8 @@ def test_scaling_all_costs_scales_the_optimum(problem, factor):
         problem.per_byte * factor,
         problem.delay * factor,
         problem.max_server_visits,
+        encode=problem.encode * factor,
+        decode=problem.decode * factor,
     )
     for method in ("chain", "dp", "min-cut"):
         before, after = answer(problem, method), answer(scaled_problem, method)
@@ -88,14 +90,17 @@ def test_relabelling_layers_and_tensors_keeps_the_optimum(problem, random):
         consumers = [number[c] for c in consumers]
         random.shuffle(consumers)
         tensors.append((number[problem.tensor_producer[t]], problem.tensor_size_bytes[t], consumers))
-    random.shuffle(tensors)
+    order = list(range(problem.n_tensors))
+    random.shuffle(order)
     relabelled = Problem.build(
         compute,
-        tensors,
+        [tensors[t] for t in order],
         per_tensor=problem.per_tensor,
         per_byte=problem.per_byte,
         delay=problem.delay,
         max_server_visits=problem.max_server_visits,
+        encode=problem.encode[order],
+        decode=problem.decode[order],
     )
     before, after = answer(problem), answer(relabelled)
     if isinstance(before, type):
