@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from graph_io.calibration_suite.models import MicroBenchmark, micro_benchmarks
     from graph_io.cuts import head_of_cut, single_tensor_cuts
-    from graph_io.deployed import DeployedKernel, deployed_kernels, kernel_list, profile_key, unnamed_kernel
+    from graph_io.deployed import (
+        DeployedKernel,
+        deployed_kernels,
+        kernel_list,
+        layout_conversions,
+        profile_key,
+        unnamed_kernel,
+    )
     from graph_io.errors import ModelError, runtime_reason
     from graph_io.features import DATA_MOVEMENT
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
     from graph_io.kernel_features import KernelFeatures
+    from graph_io.layouts import LayoutConversion, conversion_benchmark
     from graph_io.light_models import LIGHT_MODELS, light_model
     from graph_io.model import Model, ModelSource, least_precise_float, load_model
     from graph_io.shapes import fix_input_dims, input_dtypes, random_inputs
@@ -29,6 +37,7 @@ _HOMES = {
     "LIGHT_MODELS": "light_models",
     "Layer": "graph",
     "LayerGraph": "graph",
+    "LayoutConversion": "layouts",
     "LoadBenchmark": "whole_benchmarks",
     "MicroBenchmark": "calibration_suite.models",
     "Model": "model",
@@ -37,11 +46,13 @@ _HOMES = {
     "OverheadBenchmark": "whole_benchmarks",
     "Part": "submodels",
     "Tensor": "graph",
+    "conversion_benchmark": "layouts",
     "deployed_kernels": "deployed",
     "fix_input_dims": "shapes",
     "head_of_cut": "cuts",
     "input_dtypes": "shapes",
     "kernel_list": "deployed",
+    "layout_conversions": "deployed",
     "least_precise_float": "model",
     "light_model": "light_models",
     "load_benchmarks": "whole_benchmarks",
@@ -67,6 +78,7 @@ __all__ = [
     "KernelFeatures",
     "Layer",
     "LayerGraph",
+    "LayoutConversion",
     "LoadBenchmark",
     "MicroBenchmark",
     "Model",
@@ -75,11 +87,13 @@ __all__ = [
     "OverheadBenchmark",
     "Part",
     "Tensor",
+    "conversion_benchmark",
     "deployed_kernels",
     "fix_input_dims",
     "head_of_cut",
     "input_dtypes",
     "kernel_list",
+    "layout_conversions",
     "least_precise_float",
     "light_model",
     "load_benchmarks",

@@ -18,11 +18,10 @@ from graph_io.fusion import optimized_graph, trace_kernels
 from graph_io.graph import LayerGraph
 from graph_io.kernel_features import KernelFeatures, TypedShapes, kernel_features
 from graph_io.kernel_shapes import deployed_shapes
+from graph_io.layouts import ENTERING, LEAVING, REORDERS, LayoutConversion, find_conversions
 
 # The layout pass names its node after the tensor that it stands for, with one of these behind it.
 _SUFFIXES = ("_bn_nchwc", "_mul_nchwc", "_nchwc")
-_ENTERING, _LEAVING = "ReorderInput", "ReorderOutput"
-_REORDERS = (_ENTERING, _LEAVING)
 
 
 def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
@@ -81,8 +80,8 @@ def profile_key(name: str, op_type: str, read: Sequence[int], written: Sequence[
     read, written : sequence of int
         Shapes of the first input and of the first output.
     """
-    if op_type in _REORDERS:
-        shape = read if op_type == _ENTERING else written
+    if op_type in REORDERS:
+        shape = read if op_type == ENTERING else written
         return f"{op_type} {list(shape)}"
     return name
 
@@ -106,12 +105,28 @@ def kernel_list(graph: LayerGraph, *, level: str = "all") -> tuple[DeployedKerne
     ModelError
         As `deployed_kernels`.
     """
-    cache: dict[str, tuple[DeployedKernel, ...]] = graph.graph["cache"]
+    return _deployed(graph, level).kernels
+
+
+def layout_conversions(graph: LayerGraph, *, level: str = "all") -> tuple[LayoutConversion, ...]:
+    """List the tensors between layers that the runtime keeps in a layout of its own; parameters as `kernel_list`."""
+    return _deployed(graph, level).conversions
+
+
+@dataclass(frozen=True, slots=True)
+class _Deployed:
+    kernels: tuple[DeployedKernel, ...]
+    conversions: tuple[LayoutConversion, ...]
+
+
+def _deployed(graph: LayerGraph, level: str) -> _Deployed:
+    cache: dict[str, _Deployed] = graph.graph["cache"]
     if level not in cache:
         found = _attributed(graph, level)
-        shapes, constants = deployed_shapes(found.optimized, graph.graph["shapes"], found.originals)
-        resident_bytes = _resident_bytes(found.optimized, shapes, graph.graph["inputs"], graph.graph["shapes"])
-        cache[level] = tuple(
+        originals = graph.graph["shapes"]
+        shapes, constants = deployed_shapes(found.optimized, originals, found.originals)
+        resident_bytes = _resident_bytes(found.optimized, shapes, graph.graph["inputs"], originals)
+        kernels = tuple(
             DeployedKernel(
                 node.name,
                 profile_key(node.name, node.op_type, _shape(node.input[:1], shapes), _shape(node.output[:1], shapes)),
@@ -120,6 +135,10 @@ def kernel_list(graph: LayerGraph, *, level: str = "all") -> tuple[DeployedKerne
             )
             for node in found.optimized.node
         )
+        conversions = find_conversions(
+            found.optimized, found.originals, shapes, graph.graph["tensors"], resident_bytes=resident_bytes
+        )
+        cache[level] = _Deployed(kernels, conversions)
     return cache[level]
 
 
@@ -160,7 +179,7 @@ def _attributed(graph: LayerGraph, level: str) -> _Attributed:
         # Inlined functions leave nodes without a name; the profiler calls them by operator and a number of its own.
         node.name = node.name or unnamed_kernel(node.op_type)
     originals = _original_names(flow, nodes)
-    computing = [node for node in nodes if node.op_type not in _REORDERS]
+    computing = [node for node in nodes if node.op_type not in REORDERS]
     kernels = trace_kernels(flow, computing, original_name=lambda name: originals.get(name, name))
     layer_of = {node: layer for layer, data in graph.nodes(data=True) for node in data["layer"].nodes}
     position = {layer: index for index, layer in enumerate(graph.nodes)}
@@ -190,9 +209,9 @@ def _original_names(flow: Dataflow, nodes: Sequence[NodeProto]) -> dict[str, str
     outputs_of = {node.name: node.output for node in flow.nodes}
     originals: dict[str, str] = {}
     for node in nodes:
-        if node.op_type == _ENTERING:
+        if node.op_type == ENTERING:
             originals[node.output[0]] = originals.get(node.input[0], node.input[0])
-        elif node.op_type == _LEAVING:
+        elif node.op_type == LEAVING:
             # What only passed through two reorders is already known by the name with which it came in.
             originals.setdefault(node.input[0], node.output[0])
         elif node.output[0] not in known:
@@ -234,7 +253,7 @@ def _helpers(nodes: Sequence[NodeProto], attributed: Mapping[str, tuple[str, ...
             readers.setdefault(name, []).append(node)
 
     def is_inserted(node: NodeProto) -> bool:
-        return node.op_type in _REORDERS or not attributed.get(node.name)
+        return node.op_type in REORDERS or not attributed.get(node.name)
 
     def nearest(start: NodeProto, *, downstream: bool) -> set[str]:
         def step(node: NodeProto) -> Iterator[NodeProto]:
@@ -256,7 +275,7 @@ def _helpers(nodes: Sequence[NodeProto], attributed: Mapping[str, tuple[str, ...
     result = {}
     for node in nodes:
         if is_inserted(node):
-            downstream = node.op_type != _LEAVING
+            downstream = node.op_type != LEAVING
             result[node.name] = nearest(node, downstream=downstream) or nearest(node, downstream=not downstream)
     return result
 

@@ -140,7 +140,14 @@ def partition(
     encoded = _encoded_inputs(graph, input_bytes or {})
     latencies = {layer: (seconds["device"], seconds["server"]) for layer, seconds in graph.nodes(data="latency_s")}
     bridge = build_bridge(
-        graph, latencies, link, objective=objective, output_on=output_on, input_bytes=encoded, power=power
+        graph,
+        latencies,
+        link,
+        objective=objective,
+        output_on=output_on,
+        input_bytes=encoded,
+        power=power,
+        conversion_s=graph.graph["conversion_s"],
     )
     readers = _input_readers(graph) if keep_inputs else {}
     wanted = next((name for name in graph.graph["inputs"] if name in graph.graph["outputs"]), None)

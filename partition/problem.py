@@ -66,6 +66,7 @@ def build_bridge(
     output_on: OutputOn,
     input_bytes: Mapping[str, int],
     power: Power | None,
+    conversion_s: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
 ) -> Bridge:
     """Encode a layer graph for the solvers.
 
@@ -84,6 +85,8 @@ def build_bridge(
         Model input to its size on the wire, where that is not the tensor's.
     power : Power or None
         Of the device; needed for energy.
+    conversion_s : mapping, optional
+        ``{role: {tensor: (encode, decode)}}``: seconds that a machine pays to hand a tensor out, and to take it in.
     """
     tensors: dict[str, Tensor] = graph.graph["tensors"]
     layers = tuple(graph.nodes)
@@ -108,6 +111,7 @@ def build_bridge(
             edges.append((producer, float(input_bytes.get(tensor.name, tensor.size_bytes)), consumers))
             edge_names.append(tensor.name)
 
+    paid = [(conversion_s or {}).get(role, {}) for role in ("device", "server")]
     latency = solvers.Problem.build(
         np.array(rows, dtype=np.float64).reshape(-1, 2),
         edges,
@@ -116,6 +120,8 @@ def build_bridge(
         max_server_visits=MAX_SERVER_VISITS,
         layer_names=tuple(names),
         tensor_names=tuple(edge_names),
+        encode=[[own.get(name, (0.0, 0.0))[0] for own in paid] for name in edge_names] if any(paid) else None,
+        decode=[[own.get(name, (0.0, 0.0))[1] for own in paid] for name in edge_names] if any(paid) else None,
     )
     if objective == "latency":
         return Bridge(latency, latency, layers, tuple(edge_names))
@@ -130,7 +136,7 @@ def build_bridge(
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """What one machine runs between two messages."""
+    """What one machine runs between two messages, tensors put into and out of its runtime's layout included."""
 
     stage: int
     machine: Literal["device", "server"]
@@ -172,15 +178,19 @@ def schedule(bridge: Bridge, placement: Any) -> Schedule:
     cost = solvers.breakdown(problem, placement)
     last = cost.n_messages
     n_layers = len(bridge.layers)
+    carried: list[list[int]] = [[] for _ in range(last)]
+    for tensor, _, _ in cost.sent_tensors:
+        carried[int(stage_of[problem.tensor_producer[tensor]])].append(tensor)
     stages = []
     for stage in range(last + 1):
         machine = stage % 2
         members = [index for index in range(n_layers) if stage_of[index] == stage]
         seconds = float(sum(problem.compute[index, machine] for index in members))
+        if stage < last:
+            seconds += float(problem.encode[carried[stage], machine].sum())
+        if stage > 0:
+            seconds += float(problem.decode[carried[stage - 1], machine].sum())
         stages.append(StageCost(stage, _role(machine), tuple(bridge.layers[index] for index in members), seconds))
-    carried: list[list[int]] = [[] for _ in range(last)]
-    for tensor, _, _ in cost.sent_tensors:
-        carried[int(stage_of[problem.tensor_producer[tensor]])].append(tensor)
     messages = []
     for after, sent in enumerate(carried):
         here, there = after % 2, (after + 1) % 2

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from partition.latency.measure import MeasuredKernels
 from partition.latency.profiling import SETTLE_S
 
-WARM_UP_RUNS, BLOCK = 2, 4
+BLOCK = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,34 @@ def clock(threads: int) -> Callable[[], float]:
 
 
 def time_in_turn(
-    runs: Sequence[Callable[[], object]], *, threads: int, fewest: int, most: int, budget_s: float
+    groups: Sequence[Sequence[Callable[[], object]]], *, threads: int, fewest: int, most: int, budget_s: float
 ) -> list[Timed]:
-    """Time several things in turn, so that a drift of the machine's speed meets all; each runs equally often.
+    """Time groups of runs in turn, so that a drift of the machine's speed meets all; each runs equally often.
 
-    At one thread they run one after the other, as the parts of a split do. The threads of a session with more spin for
-    a while after its run, in the way of the next one's: there each thing runs in blocks, after a rest, and the first
-    run of a block does not count.
+    A group is what runs one after the other, such as the two parts of a split. It runs in blocks, of which the first
+    round does not count: it finds the caches full of another group's weights. The threads of a session with more than
+    one spin for a while after its run, in the way of the next one's: there each run comes after a rest.
+
+    Returns
+    -------
+    list of Timed
+        Of the runs of all groups, in their order.
     """
     now = clock(threads)
-    for run in runs:
-        for _ in range(WARM_UP_RUNS):
-            run()
-    block = 1 if threads == 1 else BLOCK
-    taken: list[list[float]] = [[] for _ in runs]
+    taken: list[list[list[float]]] = [[[] for _ in group] for group in groups]
+    first = taken[0][0]
     begun_s = time.perf_counter()
-    while len(taken[0]) < fewest or (len(taken[0]) < most and time.perf_counter() - begun_s < budget_s):
-        for run, own in zip(runs, taken, strict=True):
-            if threads > 1:
-                time.sleep(SETTLE_S)
-                run()
-            for _ in range(block):
-                before = now()
-                run()
-                own.append(now() - before)
-    return [summary(own) for own in taken]
+    while len(first) < fewest or (len(first) < most and time.perf_counter() - begun_s < budget_s):
+        for group, own in zip(groups, taken, strict=True):
+            for counted in range(-1, BLOCK):
+                for run, seconds in zip(group, own, strict=True):
+                    if threads > 1:
+                        time.sleep(SETTLE_S)
+                    before = now()
+                    run()
+                    if counted >= 0:
+                        seconds.append(now() - before)
+    return [summary(seconds) for own in taken for seconds in own]
 
 
 def kernel_seconds(found: MeasuredKernels, threads: int) -> NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Measured costs: head and tail of real splits, as the layers' measured times add up to them and as the clock shows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from benchmarks.settings import Settings
 from benchmarks.zoo import NETWORKS
 from benchmarks.zoo.files import network_file, network_inputs
 from graph_io import LIGHT_MODELS, LayerGraph, head_of_cut, load_graph, single_tensor_cuts, split
+from partition.latency.conversions import measure_conversions
 from partition.latency.measure import measure_kernels
+from partition.latency.profiling import CPU_PROVIDER
 from partition.latency.sharing import seconds_by_layer, sharing_weights
 from partition.runtime.parts import open_part, session_options
 
@@ -30,14 +32,12 @@ def measure(settings: Settings) -> Section:
     """Measure all networks at one thread by the CPU clock and at two by the wall."""
     names = settings.models or (QUICK if settings.quick else (*LIGHT_MODELS, *ZOO))
     rows = [row for name in names for row in _network(name, settings)]
-    errors = {
-        (threads, name): float(
-            np.mean([row["head_error"] + row["tail_error"] for row in rows if row["key"] == (threads, name)])
-        )
-        / 2
-        for threads in (1, 2)
-        for name in names
-    }
+
+    def mean(kind: str, threads: int, name: str) -> float:
+        own = [row for row in rows if row["key"] == (threads, name)]
+        return float(np.mean([row[f"{part}_{kind}"] for row in own for part in ("head", "tail")]))
+
+    errors = {(threads, name): mean("error", threads, name) for threads in (1, 2) for name in names}
     bars = []
     for threads, clock in ((1, "CPU clock, 1 thread"), (2, "wall, 2 threads")):
         own = [errors[threads, name] for name in names]
@@ -50,22 +50,24 @@ def measure(settings: Settings) -> Section:
         cells = [name]
         for threads in (1, 2):
             own_rows = [row for row in rows if row["key"] == (threads, name)]
-            noise = float(np.median([(row["head_noise"] + row["tail_noise"]) / 2 for row in own_rows]))
+            noise, drifting = (mean(kind, threads, name) for kind in ("noise", "error_with_drift"))
             worst = max(max(row["head_error"], row["tail_error"]) for row in own_rows)
-            cells += [f"{errors[threads, name]:.1%}", f"{worst:.1%}", f"{noise:.1%}", str(len(own_rows))]
+            shown = (errors[threads, name], worst, noise, drifting)
+            cells += [*(f"{one:.1%}" for one in shown), str(len(own_rows))]
         lines.append(cells)
     headings = (
         "head and tail: error",
-        *("1 thread, mean", "worst", "noise", "cuts"),
-        *("2 threads, mean", "worst", "noise", "cuts"),
+        *("1 thread, mean", "worst", "noise", "with drift", "cuts"),
+        *("2 threads, mean", "worst", "noise", "with drift", "cuts"),
     )
     for row in rows:
         del row["key"]
     title = "Measured costs: layers added up against head and tail on the clock"
-    note = (
-        f"cuts whose head or tail takes less than {LEAST_SHARE:.0%} of the model are left out: a call weighs more there"
+    notes = (
+        f"cuts whose head or tail takes less than {LEAST_SHARE:.0%} of the model are left out: calls weigh there",
+        "the layers are scaled to the whole model as timed in turn with its parts; with drift: as it was when measured",
     )
-    return Section(tuple(bars), tuple(rows), (table(title, headings, lines),), (note,))
+    return Section(tuple(bars), tuple(rows), (table(title, headings, lines),), notes)
 
 
 def _network(name: str, settings: Settings) -> list[dict[str, Any]]:
@@ -79,29 +81,44 @@ def _network(name: str, settings: Settings) -> list[dict[str, Any]]:
 def _at(name: str, graph: LayerGraph, threads: int, settings: Settings) -> list[dict[str, Any]]:
     inputs = network_inputs(name, graph)
     layer_s = measured_layers(graph, inputs, threads)
+    total_s = sum(layer_s.values())
+    conversions = {one.tensor: one for one in measure_conversions(graph, threads=threads, provider=CPU_PROVIDER)}
     rows = []
-    for cut in _cuts(graph, layer_s, CUTS):
-        head = head_of_cut(graph, [cut])
-        heads = sum(layer_s[layer] for layer in head)
-        tails = sum(layer_s.values()) - heads
-        timed = _time_parts(graph, head, inputs, threads, settings)
-        rows.append(
-            {
-                "key": (threads, name),
-                "kind": "cut",
-                "network": name,
-                "threads": threads,
-                "tensor": cut,
-                "head_predicted_s": heads,
-                "tail_predicted_s": tails,
-                "head_s": timed[0].seconds,
-                "tail_s": timed[1].seconds,
-                "head_error": abs(heads - timed[0].seconds) / timed[0].seconds,
-                "tail_error": abs(tails - timed[1].seconds) / timed[1].seconds,
-                "head_noise": timed[0].noise,
-                "tail_noise": timed[1].noise,
+    for head in _cuts(graph, layer_s, CUTS):
+        head_s = sum(layer_s[layer] for layer in head)
+        crossing = [
+            tensor.name
+            for tensor in graph.graph["tensors"].values()
+            if tensor.producer in head and not head.issuperset(tensor.consumers)
+        ]
+        converted = [conversions[name] for name in crossing if name in conversions]
+        layers_s = {"head": head_s, "tail": total_s - head_s}
+        reorder_s = {
+            "head": sum(one.encode_s for one in converted),
+            "tail": sum(one.decode_s for one in converted),
+        }
+        whole, *timed = _time_parts(graph, head, inputs, threads, settings)
+        row: dict[str, Any] = {
+            "key": (threads, name),
+            "kind": "cut",
+            "network": name,
+            "threads": threads,
+            "tensors": crossing,
+            "whole_measured_s": total_s,
+            "whole_s": whole.seconds,
+        }
+        for part, clocked in zip(("head", "tail"), timed, strict=True):
+            drifting = layers_s[part] + reorder_s[part]
+            predicted = layers_s[part] * whole.seconds / total_s + reorder_s[part]
+            row |= {
+                f"{part}_predicted_s": predicted,
+                f"{part}_reorder_s": reorder_s[part],
+                f"{part}_s": clocked.seconds,
+                f"{part}_error": abs(predicted - clocked.seconds) / clocked.seconds,
+                f"{part}_error_with_drift": abs(drifting - clocked.seconds) / clocked.seconds,
+                f"{part}_noise": clocked.noise,
             }
-        )
+        rows.append(row)
     return rows
 
 
@@ -114,21 +131,27 @@ def measured_layers(graph: LayerGraph, inputs: dict[str, NDArray[Any]], threads:
     )
 
 
-def _cuts(graph: LayerGraph, layer_s: dict[str, float], count: int) -> list[str]:
-    """Choose cuts whose heads take about equal steps of the model's time."""
-    ends = {*graph.graph["inputs"], *graph.graph["outputs"]}
+def _cuts(graph: LayerGraph, layer_s: dict[str, float], count: int) -> list[frozenset[str]]:
+    """Choose heads that take about equal steps of the model's time: at single tensors if there are enough of them.
+
+    Else, as in a network of several streams, heads are what is computed first, in topological order.
+    """
+    layers = list(graph.nodes)
     total = sum(layer_s.values())
-    shares = {
-        tensor: sum(layer_s[layer] for layer in head_of_cut(graph, [tensor])) / total
-        for tensor in single_tensor_cuts(graph)
-        if tensor not in ends
-    }
-    usable = {tensor: share for tensor, share in shares.items() if LEAST_SHARE <= share <= 1 - LEAST_SHARE}
-    chosen: dict[str, None] = {}
+
+    def usable(heads: Iterable[frozenset[str]]) -> dict[frozenset[str], float]:
+        shares = {head: sum(layer_s[layer] for layer in head) / total for head in heads}
+        return {head: share for head, share in shares.items() if LEAST_SHARE <= share <= 1 - LEAST_SHARE}
+
+    ends = {*graph.graph["inputs"], *graph.graph["outputs"]}
+    heads = usable(head_of_cut(graph, [tensor]) for tensor in single_tensor_cuts(graph) if tensor not in ends)
+    if len(heads) < count:
+        heads |= usable(frozenset(layers[:end]) for end in range(1, len(layers)))
+    chosen: dict[frozenset[str], None] = {}
     for target in np.linspace(LEAST_SHARE, 1 - LEAST_SHARE, count):
-        left = [tensor for tensor in usable if tensor not in chosen]
+        left = [head for head in heads if head not in chosen]
         if left:
-            chosen[min(left, key=lambda tensor: abs(usable[tensor] - target))] = None
+            chosen[min(left, key=lambda head: abs(heads[head] - target))] = None
     return list(chosen)
 
 
@@ -137,7 +160,10 @@ def _time_parts(
 ) -> list[Timed]:
     tail = [layer for layer in graph.nodes if layer not in head]
     parts = split(graph, [[layer for layer in graph.nodes if layer in head], tail])
-    sessions = [open_part(part.proto.SerializeToString(), "part", session_options(threads=threads)) for part in parts]
+    whole, *sessions = (
+        open_part(proto.SerializeToString(), "part", session_options(threads=threads))
+        for proto in (graph.graph["model"].proto, *(part.proto for part in parts))
+    )
     values: dict[str, Any] = dict(inputs)
     produced: Sequence[Any] = sessions[0].run(list(parts[0].outputs), {key: values[key] for key in parts[0].inputs})
     values.update(zip(parts[0].outputs, produced, strict=True))
@@ -146,11 +172,11 @@ def _time_parts(
     def runner(number: int) -> Any:
         return lambda: sessions[number].run(list(parts[number].outputs), feeds[number])
 
-    fewest = settings.repetitions or 7
+    fewest = settings.repetitions or 8
     return time_in_turn(
-        [runner(0), runner(1)],
+        [[lambda: whole.run(None, dict(inputs))], [runner(0), runner(1)]],
         threads=threads,
         fewest=fewest,
         most=max(fewest, 40),
-        budget_s=0.3 if settings.quick else 1.5,
+        budget_s=0.4 if settings.quick else 2.0,
     )

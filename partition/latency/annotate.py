@@ -38,6 +38,9 @@ def annotate(
 ) -> tuple[str, ...]:
     """Set ``latency_s: {role: seconds}`` and ``deviation_s: {role: {source: seconds}}`` on every layer of a graph.
 
+    The graph itself gets ``conversion_s: {role: {tensor: (encode, decode)}}``: what a machine pays to hand out a tensor
+    that its runtime keeps in a layout of its own, and to take it in.
+
     Parameters
     ----------
     graph : networkx.DiGraph
@@ -75,6 +78,10 @@ def annotate(
         for layer, seconds in costs.seconds.items():
             graph.nodes[layer].setdefault("latency_s", {})[role] = seconds
             graph.nodes[layer].setdefault("deviation_s", {})[role] = costs.deviations_s.get(layer, {})
+    # Copies of the graph share the old table: a new one, never a change.
+    graph.graph["conversion_s"] = graph.graph.get("conversion_s", {}) | {
+        role: costs.conversions_s for role, costs in found.items()
+    }
     return tuple(f"{role}: {note}" for role, costs in found.items() for note in costs.notes)
 
 
@@ -124,7 +131,9 @@ def _measured(timings: Timings, graph: "LayerGraph") -> LayerCosts:
             f"{len(layers_shared)} layers were measured in kernels that they share, each taken by its predicted part",
         )
     relative = timings.whole_model.spread_s / _INTERQUARTILE_DEVIATIONS / timings.whole_model.latency_s
-    return LayerCosts(seconds, {layer: {"measured": one * relative} for layer, one in seconds.items()}, {}, notes)
+    deviations_s = {layer: {"measured": one * relative} for layer, one in seconds.items()}
+    conversions_s = {one.tensor: (one.encode_s, one.decode_s) for one in timings.conversions}
+    return LayerCosts(seconds, deviations_s, {}, notes, conversions_s)
 
 
 def latencies_for(timings: Timings, graph: "LayerGraph") -> tuple[dict[str, float], tuple[str, ...]]:

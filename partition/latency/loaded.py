@@ -41,6 +41,7 @@ def under_load(costs: LayerCosts, machine: Machine | Timings, load: Load, *, thr
             f"the load was read with {load.threads} threads, the inference uses {threads}; read it with as many"
         )
     factors = {layer: _factor(model, load, costs.memory_shares.get(layer, 0.0)) for layer in costs.seconds}
+    moving = _factor(model, load, 1.0)
     largest = max(factors.values(), default=1.0)
     what = str(load) if isinstance(load, LoadReading) else f"{load:.0%} of the processor time taken by others"
     by_rule = "" if model is not None else "; not calibrated: the time over the share that is left"
@@ -50,6 +51,11 @@ def under_load(costs: LayerCosts, machine: Machine | Timings, load: Load, *, thr
         deviations_s={
             layer: {source: one * factors[layer] for source, one in sources.items()}
             for layer, sources in costs.deviations_s.items()
+        },
+        # A reorder does next to nothing but move memory.
+        conversions_s={
+            tensor: (encode_s * moving, decode_s * moving)
+            for tensor, (encode_s, decode_s) in costs.conversions_s.items()
         },
         notes=(*costs.notes, f"load: {what}: up to {largest:.2f} times as long as at rest{by_rule}"),
     )

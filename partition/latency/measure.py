@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from partition.errors import InputError
+from partition.latency.conversions import measure_conversions
 from partition.latency.host import available_processors, host_hardware, host_name
 from partition.latency.overhead import measure_overhead
 from partition.latency.profiling import (
@@ -124,6 +125,7 @@ def measure(
         ),
         layers=layers,
         shared_kernels=shared,
+        conversions=measure_conversions(graph, threads=used_threads, provider=provider),
         notes=(*graph.graph["notes"], *measured.notes),
     )
 

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,24 +21,12 @@ from partition.latency.regression import NAME
 from partition.latency.sharing import layer_shares, sharing_weights
 
 if TYPE_CHECKING:
-    from graph_io import LayerGraph
+    from graph_io import DeployedKernel, LayerGraph
 
 ESTIMATED = "estimated"
 """The source of error of what the roofline estimates."""
 # Standard deviation of the logarithm of such an estimate: a factor of two either way.
 _ESTIMATE_DEVIATION = 0.69
-
-
-class PricedKernel(Protocol):
-    """A kernel to predict: what decides its time, and the layers whose work it does."""
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Ids of layers."""
-
-    @property
-    def features(self) -> KernelFeatures:
-        """Its layer type and sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +44,15 @@ class LayerCosts:
         By layer id the share of its time, 0 to 1, that memory bounds; empty where that is not known.
     notes : tuple of str
         What a reader should know.
+    conversions_s : dict of str to (float, float)
+        By tensor what the machine pays to hand it out and to take it in; 0 for those that are not in it.
     """
 
     seconds: dict[str, float]
     deviations_s: dict[str, dict[str, float]] = field(default_factory=dict)
     memory_shares: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    conversions_s: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def predict_layers(
@@ -91,45 +82,53 @@ def predict_layers(
     -----
     Linear in the number of kernels of different size, times the square of the rows of their groups.
     """
-    from graph_io import kernel_list
+    from graph_io import kernel_list, layout_conversions
 
     calibration = machine.calibration
     if calibration is None:
         raise InputError(
             f"machine '{machine.name}' is a {machine.kind}, not calibrated; run dnn-partition calibrate there"
         )
-    kernels = kernel_list(graph, level=kernel_level(machine.runtime.provider))
+    count = _threads(machine, calibration, threads)
+    level = kernel_level(machine.runtime.provider)
+    kernels, conversions = kernel_list(graph, level=level), layout_conversions(graph, level=level)
+    extras = [one for both in conversions for one in (*both.leaving, *both.entering)]
+    features = [*(one.features for one in kernels), *(one.features for one in extras)]
+    priced = _price(machine, calibration, features, count, regression)
+    extra_s = dict(zip(extras, priced.seconds[len(kernels) :], strict=True))
     shared = any(len(kernel.layers) > 1 for kernel in kernels)
     weights = sharing_weights({layer: data["layer"] for layer, data in graph.nodes(data=True)}) if shared else {}
-    return predict_kernels(
-        machine, calibration, kernels, tuple(graph.nodes), weights, threads=threads, regression=regression
+    call_s = calibration.overhead(count).call_s / max(1, len(kernels))
+    seconds = dict.fromkeys(graph.nodes, 0.0)
+    deviations: dict[str, dict[str, float]] = {layer: {} for layer in graph.nodes}
+    memory_s = dict.fromkeys(graph.nodes, 0.0)
+    # What a cut would add stands behind the kernels.
+    for kernel, own_s, deviation_s, bytes_s, source in zip(
+        kernels, priced.seconds, priced.deviations_s, priced.bytes_s, priced.sources, strict=False
+    ):
+        total_s = own_s + call_s
+        for layer, share in layer_shares(kernel.layers, weights):
+            seconds[layer] += total_s * share
+            memory_s[layer] += min(total_s, bytes_s) * share
+            if deviation_s == deviation_s:
+                by_source = deviations[layer]
+                by_source[source] = by_source.get(source, 0.0) + deviation_s * share
+    return LayerCosts(
+        seconds,
+        deviations,
+        {layer: memory_s[layer] / seconds[layer] if seconds[layer] > 0 else 0.0 for layer in seconds},
+        _notes(machine, kernels, seconds, priced),
+        {
+            both.tensor: (
+                max(0.0, sum(one.count * extra_s[one] for one in both.leaving)),
+                max(0.0, sum(one.count * extra_s[one] for one in both.entering)),
+            )
+            for both in conversions
+        },
     )
 
 
-def predict_kernels(
-    machine: Machine,
-    calibration: Calibration,
-    kernels: Sequence[PricedKernel],
-    layers: Sequence[str],
-    weights: Mapping[str, float],
-    *,
-    threads: int | None = None,
-    regression: str = NAME,
-) -> LayerCosts:
-    """Predict kernels and give their time to layers; see `predict_layers`.
-
-    Parameters
-    ----------
-    machine, calibration
-        The calibration is the machine's.
-    kernels : sequence of PricedKernel
-    layers : sequence of str
-        All layers, in the order of the result.
-    weights : mapping of str to float
-        In what proportion layers share a kernel; only those that share one are looked up.
-    threads, regression
-        As in `predict_layers`.
-    """
+def _threads(machine: Machine, calibration: Calibration, threads: int | None) -> int:
     count = machine.runtime.threads if threads is None else threads
     if count not in calibration.threads:
         known = " or ".join(map(str, calibration.threads))
@@ -137,61 +136,71 @@ def predict_kernels(
             f"machine '{machine.name}' was calibrated at {known} threads, asked for is {count}; ask for one of these, "
             f"or run there: dnn-partition calibrate --threads {count}"
         )
-    features = [kernel.features for kernel in kernels]
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class _Priced:
+    """Kernels with their times; a deviation that is not known is nan."""
+
+    seconds: list[float]
+    deviations_s: list[float]
+    bytes_s: list[float]
+    sources: list[str]
+    estimated: Counter[str]
+    beyond: int
+
+
+def _price(
+    machine: Machine, calibration: Calibration, features: Sequence[KernelFeatures], threads: int, regression: str
+) -> _Priced:
     if regression == NAME:
-        found = calibration.own_regression.predict(features, threads=count)
-        kernel_s, deviation, groups = found.seconds, found.deviation, found.groups
+        found = calibration.own_regression.predict(features, threads=threads)
+        kernel_s, relative, groups = found.seconds, found.deviation, found.groups
         beyond = int(np.count_nonzero(~found.in_range & ~np.isnan(kernel_s)))
     else:
-        kernel_s = calibration.regression(regression).predict_s(features, threads=count)
-        deviation, groups, beyond = np.full(len(features), np.nan), tuple(one.kind for one in features), 0
-    overhead = calibration.overhead(count)
-    call_s = overhead.call_s / max(1, len(kernels))
-    seconds = dict.fromkeys(layers, 0.0)
-    deviations: dict[str, dict[str, float]] = {layer: {} for layer in layers}
-    memory_s = dict.fromkeys(layers, 0.0)
-    estimated: Counter[str] = Counter()
-    for kernel, own_s, own_deviation, group in zip(kernels, kernel_s.tolist(), deviation.tolist(), groups, strict=True):
-        values = kernel.features.values
+        kernel_s = calibration.regression(regression).predict_s(features, threads=threads)
+        relative, groups, beyond = np.full(len(features), np.nan), tuple(one.kind for one in features), 0
+    priced = _Priced([], [], [], [], Counter(), beyond)
+    for one, own_s, deviation, group in zip(features, kernel_s.tolist(), relative.tolist(), groups, strict=True):
+        values, source = one.values, group
         bytes_s = (
             values["read_bytes"] + values["write_bytes"] + values["weight_bytes"]
         ) / machine.roofline.memory_bytes_per_s
-        source = group
         if not own_s > 0:
             # No rows, or a published regression went below zero: never a silent zero.
-            own_s, own_deviation, source = (
-                _estimate_s(machine, kernel.features, bytes_s),
-                _ESTIMATE_DEVIATION,
-                ESTIMATED,
-            )
-            estimated[kernel.features.kind.removeprefix("other:")] += 1
-        total_s = own_s + call_s
-        for layer, share in layer_shares(kernel.layers, weights):
-            seconds[layer] += total_s * share
-            memory_s[layer] += min(total_s, bytes_s) * share
-            if own_deviation == own_deviation:
-                by_source = deviations[layer]
-                by_source[source] = by_source.get(source, 0.0) + own_s * own_deviation * share
+            own_s, deviation, source = _estimate_s(machine, one, bytes_s), _ESTIMATE_DEVIATION, ESTIMATED
+            priced.estimated[one.kind.removeprefix("other:")] += 1
+        priced.seconds.append(own_s)
+        priced.deviations_s.append(own_s * deviation)
+        priced.bytes_s.append(bytes_s)
+        priced.sources.append(source)
+    return priced
+
+
+def _notes(
+    machine: Machine, kernels: "Sequence[DeployedKernel]", seconds: Mapping[str, float], priced: _Priced
+) -> tuple[str, ...]:
     notes = []
-    if estimated:
-        listed = ", ".join(f"{kind} ({number})" for kind, number in sorted(estimated.items()))
+    if priced.estimated:
+        listed = ", ".join(f"{kind} ({number})" for kind, number in sorted(priced.estimated.items()))
         notes.append(
             f"{machine.name} has no calibration of {listed}: estimated by its roofline; measure the model there for a "
             "decision that matters: dnn-partition profile MODEL -o timings.json"
         )
-    if beyond:
-        notes.append(f"{beyond} of {len(kernels)} kernels are outside the sizes that {machine.name} was calibrated at")
+    if priced.beyond:
+        count = len(priced.seconds)
+        notes.append(f"{priced.beyond} of {count} kernels are outside the sizes that {machine.name} was calibrated at")
     several = sum(len(kernel.layers) > 1 for kernel in kernels)
     if several:
         notes.append(f"{several} kernels do the work of several layers, which share the time by predicted parts")
-    nothing = [layer for layer in layers if seconds[layer] == 0]
+    nothing = [layer for layer, own_s in seconds.items() if own_s == 0]
     if nothing:
         more = f" and {len(nothing) - 3} more" if len(nothing) > 3 else ""
         notes.append(
             f"{len(nothing)} layers take no time, since the runtime leaves them out: {', '.join(nothing[:3])}{more}"
         )
-    shares = {layer: memory_s[layer] / seconds[layer] if seconds[layer] > 0 else 0.0 for layer in layers}
-    return LayerCosts(seconds, deviations, shares, tuple(notes))
+    return tuple(notes)
 
 
 def total_deviation_s(deviations_s: Iterable[Mapping[str, float]]) -> float:

@@ -66,6 +66,15 @@ class SharedKernel:
     layers: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TensorConversion:
+    """What a machine pays to hand out a tensor from between two layers (encode), and to take it in (decode)."""
+
+    tensor: str
+    encode_s: float
+    decode_s: float
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Timings:
     """One model measured on one machine.
@@ -88,6 +97,8 @@ class Timings:
         The time of each layer; ids are unique, and no node is in two layers.
     shared_kernels : tuple of SharedKernel
         Kernels whose time was shared out.
+    conversions : tuple of TensorConversion
+        The tensors that the runtime keeps in a layout of its own, so that a cut there costs more than the layers.
     notes : tuple of str
         What a reader should know of this measurement.
     """
@@ -100,6 +111,7 @@ class Timings:
     whole_model: WholeModelTiming
     layers: tuple[LayerTiming, ...]
     shared_kernels: tuple[SharedKernel, ...] = ()
+    conversions: tuple[TensorConversion, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -131,6 +143,7 @@ class Timings:
             "whole_model": asdict(self.whole_model),
             "layers": [asdict(layer) | {"nodes": list(layer.nodes)} for layer in self.layers],
             "shared_kernels": [{"kernel": one.kernel, "layers": list(one.layers)} for one in self.shared_kernels],
+            "conversions": [asdict(one) for one in self.conversions],
             "notes": list(self.notes),
         }
 
@@ -172,6 +185,7 @@ class Timings:
             whole_model=whole_model,
             layers=layers,
             shared_kernels=_read_shared_kernels(fields, {layer.id for layer in layers}),
+            conversions=_read_conversions(fields),
             notes=fields.texts("notes"),
         )
         fields.finish()
@@ -303,3 +317,14 @@ def _read_shared_kernels(fields: FieldReader, known: set[str]) -> tuple[SharedKe
             one.refuse("layers", list(kernel.layers), "ids that are in the field 'layers' of this file")
         kernels.append(kernel)
     return tuple(kernels)
+
+
+def _read_conversions(fields: FieldReader) -> tuple[TensorConversion, ...]:
+    conversions: dict[str, TensorConversion] = {}
+    for one in fields.objects("conversions"):
+        found = TensorConversion(one.text("tensor"), one.non_negative("encode_s"), one.non_negative("decode_s"))
+        one.finish()
+        if found.tensor in conversions:
+            one.refuse("tensor", found.tensor, "a tensor that no other entry has")
+        conversions[found.tensor] = found
+    return tuple(conversions.values())

@@ -10,7 +10,9 @@ reading's probes (their CPU share ``s``, the CPU time of a chunk and of a memory
 The first line is work that goes slower, the second waiting for a processor: for each second of its own a thread waits
 ``1/s - 1`` seconds, but a request begins with a fresh time slice. On average that saves it half a slice of waiting,
 which a short request notices. With one thread ``wait_gain`` is 1, and not fitted: readings are noisy, which would only
-bend it. With more, a thread that waits holds up those that need its result, which the fit puts into that one number.
+bend it. With more, a thread that waits holds up those that need its result, which the fit puts into that number. Where
+others leave a processor free the threads of one request tend to crowd on it, and what spins there takes the time of
+what computes: ``crowded_gain`` then stands in for ``wait_gain``, in between in proportion to the free processor.
 """
 
 import math
@@ -46,7 +48,9 @@ class LoadModel:
     threads : int
         The number of threads of the inferences that it speaks of; a reading has to be of as many.
     wait_gain : float
-        Seconds of waiting for each second that the probe would have waited.
+        Seconds of waiting for each second that the probe would have waited, with all processors taken by others.
+    crowded_gain : float
+        The same where others leave one processor free or more.
     head_start_s : float
         Seconds that a request computes before it has to share.
     processor_gain, memory_gain : float
@@ -61,6 +65,7 @@ class LoadModel:
 
     threads: int
     wait_gain: float
+    crowded_gain: float
     head_start_s: float
     processor_gain: float
     memory_gain: float
@@ -92,7 +97,7 @@ class LoadModel:
         """
         _check(idle_s, memory_share)
         busy_s = idle_s * self._slowdown(load, memory_share)
-        return busy_s + self.wait_gain * _waiting(load) * max(0.0, busy_s - self.head_start_s)
+        return busy_s + self._wait_gain(load) * _waiting(load) * max(0.0, busy_s - self.head_start_s)
 
     def factor(self, load: Load, *, idle_s: float | None = None, memory_share: float = 0.0) -> float:
         """Return wall time over idle time, for a request of `idle_s` seconds; None for a long one.
@@ -106,7 +111,14 @@ class LoadModel:
             _check(idle_s, memory_share, positive=True)
             return self.wall_s(load, idle_s, memory_share=memory_share) / idle_s
         _check(0.0, memory_share)
-        return self._slowdown(load, memory_share) * (1 + self.wait_gain * _waiting(load))
+        return self._slowdown(load, memory_share) * (1 + self._wait_gain(load) * _waiting(load))
+
+    def _wait_gain(self, load: Load) -> float:
+        """Return the gain between the two; a number from a user is a share of every processor."""
+        if not isinstance(load, LoadReading):
+            return self.wait_gain
+        free = min(1.0, max(0.0, load.processors - load.others_processors))
+        return self.wait_gain + free * (self.crowded_gain - self.wait_gain)
 
     def _slowdown(self, load: Load, memory_share: float) -> float:
         """Return the factor by which CPU time grows; a number from a user speaks of waiting alone."""
@@ -157,6 +169,7 @@ class LoadModel:
         model = cls(
             threads=reader.count("threads"),
             wait_gain=reader.non_negative("wait_gain"),
+            crowded_gain=reader.non_negative("crowded_gain"),
             head_start_s=reader.non_negative("head_start_s"),
             processor_gain=reader.non_negative("processor_gain"),
             memory_gain=reader.non_negative("memory_gain"),
@@ -190,8 +203,8 @@ def fit_load_model(
 ) -> LoadModel:
     """Fit a `LoadModel` by robust least squares of the logarithm of the wall time.
 
-    With one thread `wait_gain` is 1; the other coefficients are fitted. One that the observations say nothing of stays
-    near what it is in theory: 1 for a gain, 2 ms for the head start.
+    With one thread `wait_gain` and `crowded_gain` are 1; the other coefficients are fitted. One that the observations
+    say nothing of stays near what it is in theory: 1 for a gain, 2 ms for the head start.
 
     Parameters
     ----------
@@ -217,11 +230,12 @@ def fit_load_model(
     checked_threads(threads)
 
     def model_of(unknowns: Sequence[float]) -> LoadModel:
-        wait, head_start, processor, memory = (float(value) for value in unknowns)
-        wait = _PRIOR_GAIN if threads == 1 else wait
+        wait, crowded, head_start, processor, memory = (float(value) for value in unknowns)
+        wait, crowded = (_PRIOR_GAIN, _PRIOR_GAIN) if threads == 1 else (wait, crowded)
         return LoadModel(
             threads=threads,
             wait_gain=wait,
+            crowded_gain=crowded,
             head_start_s=head_start * _PRIOR_HEAD_START_S,
             processor_gain=processor,
             memory_gain=memory,
@@ -239,10 +253,10 @@ def fit_load_model(
         return np.array(errors + [_PRIOR_WEIGHT * (value - _PRIOR_GAIN) for value in unknowns])
 
     longest = _HEAD_START_RANGE_S[1] / _PRIOR_HEAD_START_S
-    lower = [_GAIN_RANGE[0], _HEAD_START_RANGE_S[0], _SLOWDOWN_GAIN_RANGE[0], _SLOWDOWN_GAIN_RANGE[0]]
-    upper = [_GAIN_RANGE[1], longest, _SLOWDOWN_GAIN_RANGE[1], _SLOWDOWN_GAIN_RANGE[1]]
+    lower = [_GAIN_RANGE[0], _GAIN_RANGE[0], _HEAD_START_RANGE_S[0], _SLOWDOWN_GAIN_RANGE[0], _SLOWDOWN_GAIN_RANGE[0]]
+    upper = [_GAIN_RANGE[1], _GAIN_RANGE[1], longest, _SLOWDOWN_GAIN_RANGE[1], _SLOWDOWN_GAIN_RANGE[1]]
     # Absolute residuals beyond 0.1: a request that met another load than the one read must not pull the rest.
-    found = least_squares(residuals, [_PRIOR_GAIN] * 4, bounds=(lower, upper), loss="soft_l1", f_scale=0.1)
+    found = least_squares(residuals, [_PRIOR_GAIN] * 5, bounds=(lower, upper), loss="soft_l1", f_scale=0.1)
     return model_of(found.x.tolist())
 
 

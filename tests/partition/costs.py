@@ -3,13 +3,23 @@
 import dataclasses
 
 from partition.latency.machines import Machine, Power
-from partition.latency.timings import LayerTiming, MeasuredModel, MeasuredRuntime, Timings, WholeModelTiming
+from partition.latency.timings import (
+    LayerTiming,
+    MeasuredModel,
+    MeasuredRuntime,
+    TensorConversion,
+    Timings,
+    WholeModelTiming,
+)
 
 POWER = Power(compute_watts=4.0, idle_watts=0.5, send_watts=2.0, receive_watts=1.0)
 
 
-def timings_of(graph, seconds, name="bench"):
-    """Make timings of a layer graph; `seconds` maps layer ids to seconds, or is one number for all."""
+def timings_of(graph, seconds, name="bench", conversions=None):
+    """Make timings of a layer graph; `seconds` maps layer ids to seconds, or is one number for all.
+
+    `conversions` maps tensors to what handing them out and taking them in takes.
+    """
     by_layer = seconds if isinstance(seconds, dict) else dict.fromkeys(graph.nodes, seconds)
     assert set(by_layer) == set(graph.nodes)
     return Timings(
@@ -27,6 +37,7 @@ def timings_of(graph, seconds, name="bench"):
         layers=tuple(
             LayerTiming(layer, graph.nodes[layer]["layer"].nodes, float(time), 0.0) for layer, time in by_layer.items()
         ),
+        conversions=tuple(TensorConversion(tensor, *both) for tensor, both in (conversions or {}).items()),
     )
 
 

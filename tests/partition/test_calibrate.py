@@ -121,7 +121,7 @@ def test_the_load_of_this_machine_now(tiny_file, light_file):
 def test_a_calibrated_load_model_is_used(tiny, light_file):
     import dataclasses
 
-    slow = LoadModel(1, 3.0, 0.002, 1.0, 1.0, 1e-3, None, 0)
+    slow = LoadModel(1, 3.0, 3.0, 0.002, 1.0, 1.0, 1e-3, None, 0)
     calibration = dataclasses.replace(tiny.calibration, load_models=(slow,))
     machine = dataclasses.replace(tiny, calibration=calibration)
     graph = graph_io.load_graph(graph_io.light_model("squeezenet"))

@@ -44,6 +44,7 @@ READING = LoadReading(
 MODEL = LoadModel(
     threads=1,
     wait_gain=1.1,
+    crowded_gain=1.8,
     head_start_s=0.003,
     processor_gain=0.8,
     memory_gain=0.6,
@@ -162,7 +163,8 @@ class TestModel:
     def test_the_formula(self):
         x, y, share = 80 / 60 - 1, 0.5, 0.25
         busy_s = 0.05 * (1 + 0.8 * (1 - share) * x + 0.6 * share * y)
-        expected_s = busy_s + 1.1 * 1.0 * (busy_s - 0.003)
+        # The reading leaves one of two processors free.
+        expected_s = busy_s + 1.8 * 1.0 * (busy_s - 0.003)
         assert MODEL.wall_s(READING, 0.05, memory_share=share) == pytest.approx(expected_s)
         assert MODEL.factor(READING, idle_s=0.05, memory_share=share) == pytest.approx(expected_s / 0.05)
 
@@ -191,6 +193,7 @@ class TestModel:
         ("field", "value"),
         [
             ("wait_gain", -1),
+            ("crowded_gain", "1"),
             ("threads", 0),
             ("idle_chunk_s", 0),
             ("idle_memory_copy_s", None),
@@ -231,7 +234,7 @@ class TestModel:
 
 class TestFit:
     def rows(self, truth):
-        for share in (1.0, 0.5, 0.33, 0.25):
+        for share, others in ((1.0, 0.0), (0.5, 1.0), (0.33, 2.0), (0.25, 1.5)):
             for chunk_s in (60e-6, 75e-6):
                 for copy_s in (2e-3, 3e-3):
                     for idle_s in (0.006, 0.03, 0.09):
@@ -241,6 +244,7 @@ class TestFit:
                                 threads=truth.threads,
                                 cpu_share=share,
                                 lowest_cpu_share=share,
+                                others_processors=others,
                                 chunk_s=chunk_s,
                                 memory_copy_s=copy_s,
                             )
@@ -253,15 +257,23 @@ class TestFit:
         )
 
     @pytest.mark.parametrize(
-        "truth", [dataclasses.replace(MODEL, wait_gain=1.0), dataclasses.replace(MODEL, threads=2)]
+        "truth", [dataclasses.replace(MODEL, wait_gain=1.0, crowded_gain=1.0), dataclasses.replace(MODEL, threads=2)]
     )
     def test_it_recovers_the_coefficients(self, truth):
         rows = list(self.rows(truth))
         model = self.fit(rows, truth.threads)
-        for name in ("wait_gain", "head_start_s", "processor_gain", "memory_gain"):
+        for name in ("wait_gain", "crowded_gain", "head_start_s", "processor_gain", "memory_gain"):
             assert getattr(model, name) == pytest.approx(getattr(truth, name), rel=0.03), name
         accuracy = accuracy_of(model, "all", rows)
         assert accuracy.error < 0.01 < accuracy.error_without
+
+    def test_the_gain_follows_the_free_processor(self):
+        model = dataclasses.replace(MODEL, threads=2, head_start_s=0.0, idle_memory_copy_s=None, memory_probe_bytes=0)
+        plain = dataclasses.replace(READING, threads=2, chunk_s=60e-6, memory_copy_s=None, memory_probe_bytes=0)
+        for others, gain in ((1.0, 1.8), (0.2, 1.8), (1.5, 1.45), (2.0, 1.1)):
+            reading = dataclasses.replace(plain, others_processors=others)
+            assert model.wall_s(reading, 0.1) == pytest.approx(0.1 * (1 + gain))
+        assert model.wall_s(0.5, 0.1) == pytest.approx(0.1 * (1 + 1.1))
 
     def test_outliers_do_not_pull_it(self):
         rows = [
@@ -276,7 +288,8 @@ class TestFit:
         assert model.head_start_s == pytest.approx(0.002)
 
     def test_one_thread_waits_as_long_as_its_probe(self):
-        assert self.fit(list(self.rows(MODEL))).wait_gain == 1
+        model = self.fit(list(self.rows(MODEL)))
+        assert (model.wait_gain, model.crowded_gain) == (1, 1)
 
     def test_no_rows(self):
         with pytest.raises(InputError, match="no observations"):

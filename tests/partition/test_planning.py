@@ -123,13 +123,18 @@ def test_the_optimum_by_trying_all_placements_of_small_graphs(seed):
     generator = np.random.default_rng(seed)
     device, server = (dict(zip(graph, generator.uniform(0, 1e-4, len(graph)), strict=True)) for _ in range(2))
     link = Link(2e7, 1e7, 3e-5)
+    tensors, outputs = graph.graph["tensors"], graph.graph["outputs"]
+    # What it takes to hand a tensor out and to take it in, for two tensors of three.
+    device_converts, server_converts = (
+        {name: tuple(generator.uniform(0, 2e-5, 2).tolist()) for name in tensors if generator.random() < 2 / 3}
+        for _ in range(2)
+    )
     plan = partition(
         graph,
         link,
-        device=timings_of(graph, {key: float(time) for key, time in device.items()}),
-        server=timings_of(graph, {key: float(time) for key, time in server.items()}),
+        device=timings_of(graph, {key: float(time) for key, time in device.items()}, conversions=device_converts),
+        server=timings_of(graph, {key: float(time) for key, time in server.items()}, conversions=server_converts),
     )
-    tensors, outputs = graph.graph["tensors"], graph.graph["outputs"]
 
     def latency(on_server):
         """One visit to the server at most, so nothing on the server may follow what follows the server."""
@@ -148,8 +153,10 @@ def test_the_optimum_by_trying_all_placements_of_small_graphs(seed):
             if tensor.producer in on_server:
                 if False in readers or tensor.name in outputs:
                     total, down = total + tensor.size_bytes * link.download_s_per_byte, True
+                    total += server_converts.get(tensor.name, (0, 0))[0] + device_converts.get(tensor.name, (0, 0))[1]
             elif True in readers:
                 total, up = total + tensor.size_bytes * link.upload_s_per_byte, True
+                total += device_converts.get(tensor.name, (0, 0))[0] + server_converts.get(tensor.name, (0, 0))[1]
         # An answer follows a request, even where a layer without inputs would need no data.
         up = up or down
         return total + up * link.uplink_delay_s + down * link.downlink_delay_s
@@ -160,6 +167,24 @@ def test_the_optimum_by_trying_all_placements_of_small_graphs(seed):
         for choice in itertools.product((False, True), repeat=len(layers))
     )
     assert plan.value == pytest.approx(best, rel=1e-9)
+    assert plan.latency_s == pytest.approx(best, rel=1e-9)
+
+
+def test_a_conversion_counts_where_it_happens(graphs):
+    graph = graphs["chain"]
+    cut = graph_io.single_tensor_cuts(graph)[2]
+    plain = {"device": timings_of(graph, 0.01), "server": timings_of(graph, 0.001)}
+    converting = {
+        "device": timings_of(graph, 0.01, conversions={cut: (0.5, 0.25)}),
+        "server": timings_of(graph, 0.001, conversions={cut: (0.125, 0.0625)}),
+    }
+    before, after = (partition(graph, "wifi", cut=[cut], **machines) for machines in (plain, converting))
+    estimate, reference = after.estimates[0], before.estimates[0]
+    assert estimate.device_s - reference.device_s == pytest.approx(0.5)
+    assert estimate.server_s - reference.server_s == pytest.approx(0.0625)
+    assert estimate.uplink_s == reference.uplink_s
+    assert [stage.compute_s for stage in after.stages][:2] == pytest.approx([estimate.device_s, estimate.server_s])
+    assert named(after, "all on the device").device_s == named(before, "all on the device").device_s
 
 
 def test_two_plans_of_one_graph_leave_it_as_it_was(graphs):

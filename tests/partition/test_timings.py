@@ -42,6 +42,7 @@ def timings_object():
             {"id": "c", "nodes": ["identity"], "latency_s": 0, "spread_s": 0},
         ],
         "shared_kernels": [{"kernel": "fused", "layers": ["a", "b"]}],
+        "conversions": [{"tensor": "t", "encode_s": 0.001, "decode_s": 0.0}],
         "notes": ["measured on a quiet machine"],
     }
 
@@ -143,6 +144,9 @@ def test_fields():
         ("layers.1.nodes", ["relu"], r"the field 'layers\[1\].nodes' is \['relu'\]"),
         ("layers.0.colour", 1, r"unknown field 'layers\[0\].colour'"),
         ("shared_kernels.0.layers", ["a", "z"], r"the field 'shared_kernels\[0\].layers' is \['a', 'z'\]"),
+        ("conversions.0.tensor", "", r"the field 'conversions\[0\].tensor'"),
+        ("conversions.0.encode_s", -1.0, r"the field 'conversions\[0\].encode_s' is -1.0"),
+        ("conversions.0.decode_s", ..., r"the field 'conversions\[0\].decode_s' is missing"),
         ("shared_kernels.0.layers", [], r"the field 'shared_kernels\[0\].layers'"),
         ("shared_kernels.0.colour", 1, r"unknown field 'shared_kernels\[0\].colour'"),
         ("notes", "text", "the field 'notes' is 'text'"),

@@ -1,0 +1,70 @@
+"""What a cut costs besides the layers and the link: tensors put into, and out of, the runtime's own layout."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from partition.latency.overhead import measure_overhead
+from partition.latency.profiling import Repetition, kernel_level, profile_runs
+from partition.latency.timings import TensorConversion
+
+if TYPE_CHECKING:
+    from graph_io import LayerGraph
+    from graph_io.layouts import Extra
+
+_REPETITION = Repetition(fewest=10, most=20, budget_s=0.1, plain=False)
+
+
+def measure_conversions(graph: "LayerGraph", *, threads: int, provider: str) -> tuple[TensorConversion, ...]:
+    """Measure the reorders of a graph's tensors on this machine, each shape once, in a model of one small kernel.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+        From `graph_io.load_graph`.
+    threads : int
+        Of the runtime.
+    provider : str
+        Execution provider.
+
+    Returns
+    -------
+    tuple of TensorConversion
+        Of the tensors that need one; medians.
+    """
+    from graph_io import layout_conversions
+
+    needed = layout_conversions(graph, level=kernel_level(provider))
+    shapes = dict.fromkeys(extra.shape for one in needed for extra in (*one.leaving, *one.entering))
+    kernel_s = {shape: _kernel_seconds(shape, threads, provider) for shape in shapes}
+
+    def total_s(extras: "Iterable[Extra]") -> float:
+        # What is saved behind the cut counts against what is added there, not against the layers.
+        return max(0.0, sum(extra.count * kernel_s[extra.shape].get(extra.operator, 0.0) for extra in extras))
+
+    return tuple(TensorConversion(one.tensor, total_s(one.leaving), total_s(one.entering)) for one in needed)
+
+
+def _kernel_seconds(shape: tuple[int, ...], threads: int, provider: str) -> dict[str, float]:
+    """Return the seconds that each operator of a conversion takes at this shape."""
+    from graph_io import conversion_benchmark, kernel_list, load_graph, random_inputs
+
+    model = conversion_benchmark(shape)
+    kernels = kernel_list(load_graph(model, granularity="node"), level=kernel_level(provider))
+    runs = profile_runs(
+        model.proto.SerializeToString(),
+        random_inputs({"before": shape}, {"before": "float32"}),
+        model.name,
+        known={kernel.key for kernel in kernels},
+        threads=threads,
+        provider=provider,
+        repetition=_REPETITION,
+    )
+    profiler_s = measure_overhead(threads, provider).profiler_s
+    shown = {kernel.features.op_type: runs.profile.kernels_s.get(kernel.key) for kernel in kernels}
+    return {
+        operator: max(0.0, float(np.median(taken)) - profiler_s)
+        for operator, taken in shown.items()
+        if taken is not None
+    }

@@ -1,0 +1,59 @@
+"""Tensors in the runtime's own layout: what the parts of real splits have to reorder, and the whole model has not."""
+
+from collections import Counter
+
+import pytest
+
+from graph_io import (
+    LIGHT_MODELS,
+    head_of_cut,
+    kernel_list,
+    layout_conversions,
+    light_model,
+    load_graph,
+    single_tensor_cuts,
+    split,
+)
+from graph_io.layouts import ENTERING, LEAVING, REORDERS, conversion_benchmark
+from graph_io.model import load_model
+from tests.scale import scaled
+
+
+def reorders(graph):
+    """Count the reorders of a graph's deployed kernels by operator and shape."""
+    return Counter(kernel.key for kernel in kernel_list(graph) if kernel.features.kind == "reorder")
+
+
+@pytest.fixture(scope="module", params=scaled(["squeezenet", "resnet50"], LIGHT_MODELS))
+def graph(request):
+    return load_graph(light_model(request.param))
+
+
+def test_parts_reorder_what_the_conversions_say(graph):
+    """At every cut through one tensor the real parts hold the whole model's reorders and those of the cut."""
+    conversions = {one.tensor: one for one in layout_conversions(graph)}
+    whole = reorders(graph)
+    if not whole and not conversions:
+        pytest.skip("this processor's runtime has no layout of its own")
+    cuts = [tensor for tensor in single_tensor_cuts(graph) if tensor in conversions]
+    assert len(cuts) >= (0 if graph.graph["name"] == "shufflenet" else 5)
+    for tensor in cuts[:: max(1, len(cuts) // scaled(8, 100))]:
+        head = head_of_cut(graph, [tensor])
+        layers = [[layer for layer in graph if (layer in head) == inside] for inside in (True, False)]
+        parts = [load_graph(load_model(part.proto)) for part in split(graph, layers)]
+        own = conversions[tensor]
+        expected = whole.copy()
+        for extra in (*own.leaving, *own.entering):
+            if extra.operator in REORDERS:
+                expected[f"{extra.operator} {list(extra.shape)}"] += extra.count
+        assert reorders(parts[0]) + reorders(parts[1]) == expected, tensor
+
+
+def test_without_layouts_there_is_none():
+    assert layout_conversions(load_graph(light_model("squeezenet")), level="extended") == ()
+
+
+def test_the_benchmark_of_a_shape_has_both_reorders():
+    found = reorders(load_graph(conversion_benchmark((1, 64, 14, 14))))
+    if found:
+        assert set(found) == {f"{LEAVING} [1, 64, 14, 14]", f"{ENTERING} [1, 64, 14, 14]"}
