@@ -44,8 +44,8 @@ def load_benchmarks() -> tuple[LoadBenchmark, ...]:
     """
     image = (1, _CHANNELS, _SIZE, _SIZE)
     return (
-        LoadBenchmark(_convolutions("compute, short", 1), {"x": image}, 0.0),
-        LoadBenchmark(_convolutions("compute", 8), {"x": image}, 0.0),
+        LoadBenchmark(_convolutions("compute, short", 6), {"x": image}, 0.0),
+        LoadBenchmark(_convolutions("compute", 20), {"x": image}, 0.0),
         LoadBenchmark(_products("memory", 4), {"x": (1, _COLUMNS)}, 1.0),
     )
 

@@ -28,34 +28,27 @@ def clock(threads: int) -> Callable[[], float]:
 
 
 def time_in_turn(
-    groups: Sequence[Sequence[Callable[[], object]]], *, threads: int, fewest: int, most: int, budget_s: float
+    runs: Sequence[Callable[[], object]], *, threads: int, fewest: int, most: int, budget_s: float
 ) -> list[Timed]:
-    """Time groups of runs in turn, so that a drift of the machine's speed meets all; each runs equally often.
+    """Time several things in turn, so that a drift of the machine's speed meets all; each runs equally often.
 
-    A group is what runs one after the other, such as the two parts of a split. It runs in blocks, of which the first
-    round does not count: it finds the caches full of another group's weights. The threads of a session with more than
-    one spin for a while after its run, in the way of the next one's: there each run comes after a rest.
-
-    Returns
-    -------
-    list of Timed
-        Of the runs of all groups, in their order.
+    Each runs in blocks whose first run does not count, since it finds the caches full of another's weights: the parts
+    of a split lie on different machines. The threads of a session with more than one spin for a while after its run, in
+    the way of the next one's: there each block comes after a rest.
     """
     now = clock(threads)
-    taken: list[list[list[float]]] = [[[] for _ in group] for group in groups]
-    first = taken[0][0]
+    taken: list[list[float]] = [[] for _ in runs]
     begun_s = time.perf_counter()
-    while len(first) < fewest or (len(first) < most and time.perf_counter() - begun_s < budget_s):
-        for group, own in zip(groups, taken, strict=True):
-            for counted in range(-1, BLOCK):
-                for run, seconds in zip(group, own, strict=True):
-                    if threads > 1:
-                        time.sleep(SETTLE_S)
-                    before = now()
-                    run()
-                    if counted >= 0:
-                        seconds.append(now() - before)
-    return [summary(seconds) for own in taken for seconds in own]
+    while len(taken[0]) < fewest or (len(taken[0]) < most and time.perf_counter() - begun_s < budget_s):
+        for run, seconds in zip(runs, taken, strict=True):
+            if threads > 1:
+                time.sleep(SETTLE_S)
+            run()
+            for _ in range(BLOCK):
+                before = now()
+                run()
+                seconds.append(now() - before)
+    return [summary(seconds) for seconds in taken]
 
 
 def kernel_seconds(found: MeasuredKernels, threads: int) -> NDArray[np.float64]:

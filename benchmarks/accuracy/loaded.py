@@ -112,7 +112,7 @@ def _noise(requests: list[tuple[str, str, float, Any]]) -> float:
 
 
 def _idle_s(run: Callable[[], object], threads: int) -> float:
-    return time_in_turn([[run]], threads=threads, fewest=12, most=12, budget_s=1.0)[0].seconds
+    return time_in_turn([run], threads=threads, fewest=12, most=12, budget_s=1.0)[0].seconds
 
 
 def _request(name: str, machine: Machine, threads: int, settings: Settings) -> tuple[Callable[[], object], float]:

@@ -174,7 +174,7 @@ def _time_parts(
 
     fewest = settings.repetitions or 8
     return time_in_turn(
-        [[lambda: whole.run(None, dict(inputs))], [runner(0), runner(1)]],
+        [lambda: whole.run(None, dict(inputs)), runner(0), runner(1)],
         threads=threads,
         fewest=fewest,
         most=max(fewest, 40),
