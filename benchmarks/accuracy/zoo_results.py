@@ -18,10 +18,11 @@ from benchmarks.zoo import NETWORKS
 from benchmarks.zoo.files import network_file, network_inputs
 from graph_io import KernelFeatures, LayerGraph, load_graph, split
 from graph_io.shapes import random_inputs
+from partition.latency.conversions import measure_conversions
 from partition.latency.machines import Machine
 from partition.latency.measure import measure_kernels
 from partition.latency.overhead import measure_overhead
-from partition.latency.predict import predict_layers, total_deviation_s
+from partition.latency.predict import LayerCosts, predict_layers, total_deviation_s
 from partition.latency.profiling import CPU_PROVIDER, Repetition
 from partition.latency.sharing import seconds_by_layer, sharing_weights
 from partition.links import Link
@@ -127,7 +128,11 @@ def _network(name: str, machine: Machine, settings: Settings) -> NetworkResult:
         )
         if threads == 1:
             layer_s = seconds_by_layer([kernel.layers for kernel in found.kernels], kernel_s.tolist(), weights)
-            decisions = _decisions(graph, layer_s, costs.seconds)
+            conversions_s = {
+                one.tensor: (one.encode_s, one.decode_s)
+                for one in measure_conversions(graph, threads=threads, provider=CPU_PROVIDER)
+            }
+            decisions = _decisions(graph, LayerCosts(layer_s, conversions_s=conversions_s), costs)
     return NetworkResult(name, network.family, len(graph), at, decisions)
 
 
@@ -169,9 +174,7 @@ def _alone_s(part: Any, inputs: Mapping[str, Any], threads: int) -> float:
     return float(np.median(taken))
 
 
-def _decisions(
-    graph: LayerGraph, measured: Mapping[str, float], predicted: Mapping[str, float]
-) -> tuple[Decision, ...]:
+def _decisions(graph: LayerGraph, measured: LayerCosts, predicted: LayerCosts) -> tuple[Decision, ...]:
     """Choose cuts on predicted costs and price them at measured ones, over links and rates."""
     links = {name: Link.parse(name) for name in LINKS}
     links |= {f"{rate:.3g} Mbit/s": Link.parse(rate * 1e6) for rate in RATES_MBIT}
@@ -189,6 +192,16 @@ def _decisions(
     return tuple(found)
 
 
-def _bridge(graph: LayerGraph, seconds: Mapping[str, float], link: Link) -> Bridge:
-    latencies = {layer: (SLOWDOWN * seconds[layer], seconds[layer]) for layer in graph.nodes}
-    return build_bridge(graph, latencies, link, objective="latency", output_on="device", input_bytes={}, power=None)
+def _bridge(graph: LayerGraph, costs: LayerCosts, link: Link) -> Bridge:
+    conversions = costs.conversions_s
+    slower = {tensor: (SLOWDOWN * one[0], SLOWDOWN * one[1]) for tensor, one in conversions.items()}
+    return build_bridge(
+        graph,
+        {layer: (SLOWDOWN * seconds, seconds) for layer, seconds in costs.seconds.items()},
+        link,
+        objective="latency",
+        output_on="device",
+        input_bytes={},
+        power=None,
+        conversion_s={"device": slower, "server": conversions},
+    )
