@@ -7,7 +7,8 @@ other message could carry, so the number of messages is the highest stage, and t
 server -> device.
 
 With more machines there is no such order, and every tensor sent is charged a delay of its own: an upper bound on what
-messages that carry several tensors cost. Without delays the value is exact for any number of machines.
+messages that carry several tensors cost. Without delays the value is exact for any number of machines. Of more than
+two machines only those count on which some layer is allowed: if that leaves two, messages between them are counted.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Breakdown:
     transfer: FloatArray  # (n_machines, n_machines) tensors sent from i to j, without encode and decode
     sent_tensors: tuple[tuple[int, int, int], ...]  # (tensor, i, j), each sent once
     delay: float
-    n_messages: int  # with more than two machines, one for each of sent_tensors
+    n_messages: int  # with more than two machines that layers may use, one for each of sent_tensors
     value: float  # the sum; inf if not allowed or beyond max_server_visits
     encode: FloatArray  # (n_machines,) what each machine pays to make ready what it sends
     decode: FloatArray  # (n_machines,) what each machine pays to take in what it receives
@@ -58,21 +59,16 @@ def evaluate(problem: Problem, placement: Any) -> float:
     for group in problem.colocated:
         if len({int(machines[layer]) for layer in group}) > 1:
             return float("inf")
-    if problem.n_machines > 2:
-        narrow = problem.narrowed() if problem.delay.any() else None
-        if narrow is not None and narrow[0].n_machines <= 2:
-            number = np.full(problem.n_machines, -1)
-            number[narrow[1]] = np.arange(len(narrow[1]))
-            inside = number[machines]
-            return float("inf") if bool((inside < 0).any()) else evaluate(narrow[0], inside)
-        return _added(problem, machines, problem.per_tensor + problem.delay)
     visits = problem.max_server_visits
-    n_messages = 0
-    if visits is not None or problem.delay.any():
-        n_messages = count_messages(problem, machines)
+    if visits is None and not problem.delay.any():
+        return _added(problem, machines, problem.per_tensor)
+    ends = message_ends(problem)
+    if ends is None:
+        return _added(problem, machines, problem.per_tensor + problem.delay)
+    n_messages = count_messages(problem, machines, ends)
     if visits is not None and (n_messages + 1) // 2 > visits:
         return float("inf")
-    return _added(problem, machines, problem.per_tensor) + delay_cost(problem, n_messages)
+    return _added(problem, machines, problem.per_tensor) + delay_cost(problem, n_messages, ends)
 
 
 def breakdown(problem: Problem, placement: Any) -> Breakdown:
@@ -88,11 +84,12 @@ def breakdown(problem: Problem, placement: Any) -> Breakdown:
     )
     encode, decode = problem.encode[tensors, senders], problem.decode[tensors, receivers]
     transfer = np.bincount(senders * n_machines + receivers, weights=prices, minlength=n_machines * n_machines)
-    if n_machines > 2:
+    ends = message_ends(problem)
+    if ends is None:
         n_messages, delay = len(tensors), float(problem.delay[senders, receivers].sum())
     else:
-        n_messages = count_messages(problem, machines)
-        delay = delay_cost(problem, n_messages)
+        n_messages = count_messages(problem, machines, ends)
+        delay = delay_cost(problem, n_messages, ends)
     return Breakdown(
         compute=read_only(compute),
         transfer=read_only(transfer.astype(np.float64).reshape(n_machines, n_machines)),
@@ -121,13 +118,28 @@ def stages(problem: Problem, placement: Any) -> IntArray:
     return np.array(out, dtype=np.int64)
 
 
-def count_messages(problem: Problem, machines: IntArray) -> int:
-    """Return how many messages a checked placement on two machines takes: its highest stage."""
-    if problem.n_machines < 2 or not machines.any():
+def message_ends(problem: Problem) -> tuple[int, ...] | None:
+    """Return the machines between which messages are counted, the device or what stands for it first.
+
+    With more than two machines they are those on which some layer is allowed; None if these are more than two. One
+    machine or none at all takes no messages.
+    """
+    if problem.n_machines <= 2:
+        return tuple(range(problem.n_machines))
+    useful = np.flatnonzero(np.isfinite(problem.compute).any(axis=0))
+    return tuple(useful.tolist()) if len(useful) <= 2 else None
+
+
+def count_messages(problem: Problem, machines: IntArray, ends: tuple[int, ...] = (0, 1)) -> int:
+    """Return how many messages a checked placement takes between the machines `ends`: its highest stage."""
+    if len(ends) < 2:
+        return 0
+    on_server = (machines == ends[1]).astype(np.int64)
+    if not on_server.any():
         return 0
     graph, backend = problem.graph, choose(problem.n_layers)
     highest, stage = backend.full(1, 0), backend.full(problem.n_layers, 0)
-    arguments = (graph.order, graph.successor_offsets, graph.successors, machines)
+    arguments = (graph.order, graph.successor_offsets, graph.successors, on_server)
     backend.run(_highest, *(backend.view(argument) for argument in arguments), stage, highest)
     return int(highest[0])
 
@@ -167,17 +179,18 @@ def highest_stages(problem: Problem, placements: NDArray[np.int8]) -> IntArray:
     return np.asarray(highest, dtype=np.int64)
 
 
-def delay_cost(problem: Problem, n_messages: int) -> float:
-    """Return the delays of `n_messages` alternating messages under the problem's delays."""
-    return alternating_delay(problem.delay, n_messages)
+def delay_cost(problem: Problem, n_messages: int, ends: tuple[int, ...] = (0, 1)) -> float:
+    """Return the delays of `n_messages` alternating messages between `ends` under the problem's delays."""
+    return alternating_delay(problem.delay, n_messages, ends)
 
 
-def alternating_delay(delay: FloatArray, n_messages: int) -> float:
-    """Return the delays of `n_messages` alternating messages, the first one from the device; 0 for one machine."""
+def alternating_delay(delay: FloatArray, n_messages: int, ends: tuple[int, ...] = (0, 1)) -> float:
+    """Return the delays of `n_messages` alternating messages, the first one from the first of `ends`."""
     if n_messages == 0:
         return 0.0
+    device, server = ends
     upwards, downwards = (n_messages + 1) // 2, n_messages // 2
-    return float(upwards * delay[0, 1] + downwards * delay[1, 0])
+    return float(upwards * delay[device, server] + downwards * delay[server, device])
 
 
 def checked_placement(problem: Problem, placement: Any) -> IntArray:

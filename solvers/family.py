@@ -16,7 +16,7 @@ from solvers._checks import real
 from solvers._coding import crossing_work
 from solvers._jit import choose
 from solvers.errors import MethodError, ProblemError
-from solvers.evaluation import checked_placement, count_messages, delay_cost, evaluate
+from solvers.evaluation import checked_placement, count_messages, delay_cost, evaluate, message_ends
 from solvers.objectives import Power, energy_problem, require_same_graph
 from solvers.problem import Problem
 
@@ -47,6 +47,7 @@ class Family:
     _moves: tuple[bool, ...] = field(init=False, repr=False)  # which of _COSTS depend on theta
     _compute: FloatArray = field(init=False, repr=False)  # (2, n_layers, n_machines) base and slope, flat
     _prices: FloatArray = field(init=False, repr=False)  # (2, n_tensors, n_machines, n_machines), flat
+    _ends: tuple[int, ...] | None = field(init=False, repr=False)  # between which messages are counted
     _waits: bool = field(init=False, repr=False)  # whether there are delays at all
     _safe: float = field(init=False, repr=False)  # thetas from 0 to here keep every sum of costs in float64
 
@@ -62,10 +63,13 @@ class Family:
         moves = (bool(np.any(slopes)), *(bool(np.any(getattr(slope, name))) for name in _COSTS[1:]))
         object.__setattr__(self, "_moves", moves)
         object.__setattr__(self, "_compute", read_only(np.concatenate([base.compute.ravel(), slopes.ravel()])))
+        # The slope may allow more than the base does, and with it more machines: the base decides, as in `at`.
+        ends = message_ends(base)
+        object.__setattr__(self, "_ends", ends)
         prices = []
         for problem in (base, slope):
-            # With more than two machines every tensor sent pays its own delay, as in `evaluate`.
-            once = problem.per_tensor + problem.delay if problem.n_machines > 2 else problem.per_tensor
+            # Where messages are not counted every tensor sent pays its own delay, as in `evaluate`.
+            once = problem.per_tensor + problem.delay if ends is None else problem.per_tensor
             price = (once + problem.tensor_size_bytes[:, None, None] * problem.per_byte).ravel()
             prices.append(price + problem.crossing_work if problem.crossing_work.size else price)
         object.__setattr__(self, "_prices", read_only(np.concatenate(prices)))
@@ -138,9 +142,9 @@ class Family:
             sums,
         )
         intercept, steepness, intercept_size, slope_size = (float(part) for part in sums)
-        if n_machines == 2 and self._waits:
-            n_messages = count_messages(base, machines)
-            waits, wait_slope = delay_cost(base, n_messages), delay_cost(slope, n_messages)
+        if self._ends is not None and self._waits:
+            n_messages = count_messages(base, machines, self._ends)
+            waits, wait_slope = (delay_cost(problem, n_messages, self._ends) for problem in (base, slope))
             intercept, steepness = intercept + waits, steepness + wait_slope
             intercept_size, slope_size = intercept_size + waits, slope_size + wait_slope
         return intercept, steepness, intercept_size, slope_size

@@ -216,32 +216,6 @@ def test_more_machines_than_two_have_no_order_of_messages():
     assert close(delay_free_value(problem, solution.placement) + parts.delay, parts.value)
 
 
-@pytest.mark.parametrize("seed", range(scaled(40, 400)))
-def test_a_machine_that_nothing_may_use_does_not_count(seed):
-    rng = np.random.default_rng((seed, 4))
-    two = random_problem(rng, max_layers=8)
-    unused = int(rng.integers(3))
-    kept = [k for k in range(3) if k != unused]
-    links = {}
-    for name in ("per_tensor", "per_byte", "delay"):
-        links[name] = rng.exponential(1.0, (3, 3)) * (1 - np.eye(3))
-        links[name][np.ix_(kept, kept)] = getattr(two, name)
-    compute = np.full((two.n_layers, 3), INF)
-    compute[:, kept] = two.compute
-    tensors = two.tensor_producer, two.tensor_size_bytes, two.consumer_offsets, two.consumer_layers
-    coding = {name: np.ones((two.n_tensors, 3)) for name in ("encode", "decode")}
-    for name, costs in coding.items():
-        costs[:, kept] = getattr(two, name)
-    three = Problem(compute, *tensors, **links, max_server_visits=None, **coding)
-    coding = {"encode": two.encode, "decode": two.decode}
-    expected = solve(Problem(two.compute, *tensors, two.per_tensor, two.per_byte, two.delay, None, **coding))
-    solution = solve(three)
-    assert solution.optimal == expected.optimal
-    assert close(solution.value, expected.value)
-    assert evaluate(three, solution.placement) == solution.value
-    assert not (solution.placement == unused).any()
-
-
 def test_min_cut_and_chain_refuse_more_machines():
     problem = random_network(np.random.default_rng(0), n_machines=3, max_layers=5)
     for method in ("chain", "min-cut"):
