@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZ_SECONDS := 600
+FUZZ_CORPUS := .fuzz
 
-.PHONY: help demo test test-full lint types bench clean
+.PHONY: help demo test test-full lint types bench fuzz clean
 .DELETE_ON_ERROR:
 
 # Installs again only when what is to be installed has changed.
@@ -19,6 +21,7 @@ help:
 	@echo "make test       lint, strict types, tests with seeded subsets of the big ones"
 	@echo "make test-full  the same at full counts"
 	@echo "make bench      the figures of the README"
+	@echo "make fuzz       coverage-guided fuzzing of the loader for FUZZ_SECONDS ($(FUZZ_SECONDS)); Linux and macOS"
 	@echo "make clean      remove what these made"
 
 demo: $(STAMP)
@@ -41,5 +44,11 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks emit
 
+# The corpus grows from run to run; a file that breaks something is left there as crash-...
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,fuzz]'
+	mkdir -p $(FUZZ_CORPUS)
+	$(BIN)/python -m tests.graph_io.fuzz $(FUZZ_CORPUS) -max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=4096 -max_len=65536 -artifact_prefix=$(FUZZ_CORPUS)/
+
 clean:
-	rm -rf $(VENV) build dist demo-out .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo-out .mypy_cache .ruff_cache .hypothesis $(FUZZ_CORPUS)

@@ -20,6 +20,7 @@ from graph_io import LIGHT_MODELS
 BENCHMARKS = {
     "emit": "what splitting costs: parts against the whole model, and the command against loading the model",
     "accuracy": "predicted costs against the clock: measured, predicted, under load, and the cuts that follow",
+    "big": "what planning and splitting a model of 2.3 GB costs in time and memory",
     "solvers": "what finding the best placement costs, against minimum-cut libraries and HiGHS",
 }
 # Modules that a benchmark needs beyond the library's own.

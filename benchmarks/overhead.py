@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.settings import SEED
 from graph_io import LayerGraph, Part, head_of_cut, load_graph, load_model, single_tensor_cuts, split
-from graph_io.shapes import random_inputs
+from graph_io.inputs import random_inputs
 from partition.runtime.parts import session_options
 from partition.runtime.verify import relative_error
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graph_io.annotated import annotated_copy
     from graph_io.calibration_suite.models import MicroBenchmark, micro_benchmarks
     from graph_io.cuts import head_of_cut, single_tensor_cuts
     from graph_io.deployed import (
@@ -14,22 +15,30 @@ if TYPE_CHECKING:
         profile_key,
         unnamed_kernel,
     )
+    from graph_io.draws import drawn_outputs
     from graph_io.errors import ModelError, runtime_reason
+    from graph_io.external import Reference, move_references, references
     from graph_io.features import DATA_MOVEMENT
     from graph_io.graph import Granularity, Layer, LayerGraph, Tensor, load_graph
+    from graph_io.inputs import random_inputs, varied_inputs
     from graph_io.kernel_features import KernelFeatures
     from graph_io.layouts import LayoutConversion, conversion_benchmark
     from graph_io.light_models import LIGHT_MODELS, light_model
     from graph_io.model import Model, ModelSource, least_precise_float, load_model
-    from graph_io.shapes import fix_input_dims, input_dtypes, random_inputs
+    from graph_io.quantised import OutputStep, output_steps
+    from graph_io.reasons import CutReason, cut_reasons
+    from graph_io.refinement import refine
+    from graph_io.shapes import fix_input_dims, input_dtypes
     from graph_io.skeleton import structure_sha256
     from graph_io.submodels import Part, part_interfaces, split
     from graph_io.whole_benchmarks import LoadBenchmark, OverheadBenchmark, load_benchmarks, overhead_benchmarks
+    from graph_io.widening import WIDENED_INPUT, WIDENED_OUTPUT, widening_model
 
 __distribution__ = "dnn-partition"
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CutReason": "reasons",
     "DATA_MOVEMENT": "features",
     "DeployedKernel": "deployed",
     "Granularity": "graph",
@@ -43,11 +52,18 @@ _HOMES = {
     "Model": "model",
     "ModelError": "errors",
     "ModelSource": "model",
+    "OutputStep": "quantised",
     "OverheadBenchmark": "whole_benchmarks",
     "Part": "submodels",
+    "Reference": "external",
     "Tensor": "graph",
+    "WIDENED_INPUT": "widening",
+    "WIDENED_OUTPUT": "widening",
+    "annotated_copy": "annotated",
     "conversion_benchmark": "layouts",
+    "cut_reasons": "reasons",
     "deployed_kernels": "deployed",
+    "drawn_outputs": "draws",
     "fix_input_dims": "shapes",
     "head_of_cut": "cuts",
     "input_dtypes": "shapes",
@@ -59,20 +75,29 @@ _HOMES = {
     "load_graph": "graph",
     "load_model": "model",
     "micro_benchmarks": "calibration_suite.models",
+    "move_references": "external",
+    "output_steps": "quantised",
     "overhead_benchmarks": "whole_benchmarks",
     "part_interfaces": "submodels",
     "profile_key": "deployed",
-    "random_inputs": "shapes",
+    "random_inputs": "inputs",
+    "references": "external",
+    "refine": "refinement",
     "runtime_reason": "errors",
     "single_tensor_cuts": "cuts",
     "split": "submodels",
     "structure_sha256": "skeleton",
     "unnamed_kernel": "deployed",
+    "varied_inputs": "inputs",
+    "widening_model": "widening",
 }
 
 __all__ = [
     "DATA_MOVEMENT",
     "LIGHT_MODELS",
+    "WIDENED_INPUT",
+    "WIDENED_OUTPUT",
+    "CutReason",
     "DeployedKernel",
     "Granularity",
     "KernelFeatures",
@@ -84,11 +109,16 @@ __all__ = [
     "Model",
     "ModelError",
     "ModelSource",
+    "OutputStep",
     "OverheadBenchmark",
     "Part",
+    "Reference",
     "Tensor",
+    "annotated_copy",
     "conversion_benchmark",
+    "cut_reasons",
     "deployed_kernels",
+    "drawn_outputs",
     "fix_input_dims",
     "head_of_cut",
     "input_dtypes",
@@ -100,15 +130,21 @@ __all__ = [
     "load_graph",
     "load_model",
     "micro_benchmarks",
+    "move_references",
+    "output_steps",
     "overhead_benchmarks",
     "part_interfaces",
     "profile_key",
     "random_inputs",
+    "references",
+    "refine",
     "runtime_reason",
     "single_tensor_cuts",
     "split",
     "structure_sha256",
     "unnamed_kernel",
+    "varied_inputs",
+    "widening_model",
 ]
 
 

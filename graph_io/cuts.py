@@ -1,7 +1,10 @@
 """Legal cuts: sets of tensors that separate a model's inputs from its outputs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from onnx import NodeProto
+
+from graph_io.dataflow import node_bodies
 from graph_io.errors import ModelError
 from graph_io.graph import LayerGraph, Tensor
 
@@ -70,7 +73,7 @@ def single_tensor_cuts(graph: LayerGraph) -> tuple[str, ...]:
     closing: dict[int, list[str]] = {}
     for name, index in last_use.items():
         closing.setdefault(index, []).append(name)
-    reached = _reached(graph)
+    reached = reached_tensors(graph)
     for index, layer in enumerate(graph.nodes):
         open_tensors.update(reached.intersection(graph.nodes[layer]["layer"].outputs))
         open_tensors.difference_update(closing.get(index, ()))
@@ -84,13 +87,23 @@ def _tensors(graph: LayerGraph) -> dict[str, Tensor]:
     return tensors
 
 
-def _reached(graph: LayerGraph) -> set[str]:
+def reached_tensors(graph: LayerGraph) -> set[str]:
     """Return the tensors that an input reaches; what only random draws reach lies on no path that a cut must meet."""
     reached = set(graph.graph["inputs"])
     for _, data in graph.nodes(data=True):
         if not reached.isdisjoint(data["layer"].inputs):
             reached.update(data["layer"].outputs)
     return reached
+
+
+def names_in_bodies(node: NodeProto) -> Iterator[str]:
+    """Yield the names that the bodies of a control-flow node have for their own tensors; none for another node."""
+    for body in node_bodies(node):
+        yield from (value.name for value in body.input)
+        yield from (tensor.name for tensor in body.initializer)
+        for inner in body.node:
+            yield from (name for name in inner.output if name)
+            yield from names_in_bodies(inner)
 
 
 def _check_known(graph: LayerGraph, name: str) -> None:
@@ -100,6 +113,15 @@ def _check_known(graph: LayerGraph, name: str) -> None:
     for layer, data in graph.nodes(data=True):
         if maker in data["layer"].nodes:
             outputs = ", ".join(f"'{output}'" for output in data["layer"].outputs)
+            if name not in graph.graph["shapes"]:
+                raise ModelError(
+                    f"cut: '{name}' is a sequence, an optional or a map, which never crosses; cut at {outputs}"
+                )
+            if graph.graph["granularity"] == "node":
+                raise ModelError(
+                    f"cut: tensor '{name}' lies inside the layer '{layer}', which a sequence, an optional or a map "
+                    f"holds together; cut at {outputs}"
+                )
             raise ModelError(
                 f"cut: tensor '{name}' lies inside the layer '{layer}', which the runtime runs as one; "
                 f"cut at {outputs}, or use granularity='node' (--granularity node)"
@@ -108,6 +130,11 @@ def _check_known(graph: LayerGraph, name: str) -> None:
     constants = {tensor.name for tensor in proto.graph.initializer} | set(graph.graph["constant_outputs"])
     if maker is not None or name in constants:
         raise ModelError(f"cut: tensor '{name}' is a constant, which never crosses; cut where an input reaches")
+    around = next((node.name for node in proto.graph.node if name in names_in_bodies(node)), None)
+    if around is not None:
+        raise ModelError(
+            f"cut: tensor '{name}' lies in a body of the node '{around}', which runs as one; cut before or behind that"
+        )
     raise ModelError(f"cut: tensor '{name}' is not in the model; `dnn-partition inspect` lists the tensors to cut at")
 
 
@@ -147,7 +174,7 @@ def _refuse_escape(graph: LayerGraph, cut: frozenset[str], crossing: set[str]) -
 
 def _refuse_unnamed(graph: LayerGraph, cut: frozenset[str], crossing: set[str]) -> None:
     """Refuse a cut that a tensor crosses unnamed, behind one member and beside another, though an input reaches it."""
-    reached = _reached(graph)
+    reached = reached_tensors(graph)
     missing = next((name for name in _tensors(graph) if name in crossing and name in reached and name not in cut), None)
     if missing is not None:
         raise ModelError(

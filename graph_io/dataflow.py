@@ -1,14 +1,26 @@
 """Who produces and who reads each tensor of a graph, and which tensors never depend on an input."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 # Operators that draw a new value at each run: two copies of one would disagree, so they are never treated as constants.
 _NONDETERMINISTIC = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+    {
+        *(("", name) for name in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")),
+        *(("", name) for name in ("Multinomial", "Bernoulli")),
+        ("com.microsoft", "Sampling"),
+    }
 )
+# Operators that draw only while they train, and which of their inputs says that they do.
+_TRAINING_INPUT = {
+    ("", "Dropout"): 2,
+    ("com.microsoft", "BitmaskDropout"): 2,
+    ("com.microsoft", "BiasDropout"): 4,
+    ("com.microsoft", "BitmaskBiasDropout"): 4,
+}
+FunctionKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +76,24 @@ def node_bodies(node: NodeProto) -> Iterator[GraphProto]:
             yield from attribute.graphs
 
 
+def every_node(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Yield nodes, each followed by those of its bodies, however deep."""
+    for node in nodes:
+        yield node
+        for body in node_bodies(node):
+            yield from every_node(body.node)
+
+
+def called_function(node: NodeProto) -> FunctionKey:
+    """Return the key of the function that a node calls, if the model has it."""
+    return node.domain, node.op_type, node.overload
+
+
+def functions_by_key(proto: ModelProto) -> dict[FunctionKey, FunctionProto]:
+    """Return a model's functions by what identifies them: domain, name, overload."""
+    return {(function.domain, function.name, function.overload): function for function in proto.functions}
+
+
 def captured_names(body: GraphProto) -> tuple[str, ...]:
     """Return the names that a body reads from the graphs around it, each once, in order."""
     known = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
@@ -79,7 +109,8 @@ def captured_names(body: GraphProto) -> tuple[str, ...]:
 def dataflow(proto: ModelProto) -> Dataflow:
     """Trace the tensors of a normalised model. Linear in the size of the graph."""
     graph = proto.graph
-    functions = {(function.domain, function.name): function for function in proto.functions}
+    drawing = _drawing_functions(proto)
+    switched_off = _switched_off(graph.node, graph.initializer)
     inputs = tuple(value.name for value in graph.input)
     variable = set(inputs)
     nodes: list[NodeProto] = []
@@ -91,7 +122,7 @@ def dataflow(proto: ModelProto) -> Dataflow:
     for node in graph.node:
         names = node_reads(node)
         varying = tuple(name for name in names if name in variable)
-        if not varying and not _draws(node, functions):
+        if not varying and not _draws(node, drawing, switched_off):
             constant_producer.update((name, node) for name in node.output if name)
             continue
         number = len(nodes)
@@ -116,10 +147,50 @@ def dataflow(proto: ModelProto) -> Dataflow:
     )
 
 
-def _draws(node: NodeProto, functions: dict[tuple[str, str], FunctionProto]) -> bool:
-    if node.op_type in _NONDETERMINISTIC or (node.op_type == "Dropout" and len(node.input) > 2):
-        return True
-    if any(_draws(inner, functions) for body in node_bodies(node) for inner in body.node):
-        return True
-    function = functions.get((node.domain, node.op_type))
-    return function is not None and any(_draws(inner, functions) for inner in function.node)
+def _draws(node: NodeProto, drawing: set[FunctionKey], switched_off: set[str]) -> bool:
+    """Say whether a node draws values, in its bodies or by calling a function too."""
+    for inner in every_node([node]):
+        operator = ("" if inner.domain == "ai.onnx" else inner.domain, inner.op_type)
+        if operator in _NONDETERMINISTIC or called_function(inner) in drawing:
+            return True
+        training = _TRAINING_INPUT.get(operator, len(inner.input))
+        if training < len(inner.input) and inner.input[training] and inner.input[training] not in switched_off:
+            return True
+    return False
+
+
+def _drawing_functions(proto: ModelProto) -> set[FunctionKey]:
+    """Find the functions that draw values, or call one that does. Linear; takes functions that call themselves."""
+    functions = functions_by_key(proto)
+    callers: dict[FunctionKey, list[FunctionKey]] = {}
+    found: list[FunctionKey] = []
+    for key, function in functions.items():
+        if any(_draws(node, set(), _switched_off(function.node, ())) for node in function.node):
+            found.append(key)
+        for node in every_node(function.node):
+            if called_function(node) in functions:
+                callers.setdefault(called_function(node), []).append(key)
+    drawing = set(found)
+    for key in found:
+        new = [caller for caller in callers.get(key, ()) if caller not in drawing]
+        drawing.update(new)
+        found.extend(dict.fromkeys(new))
+    return drawing
+
+
+def _switched_off(nodes: Iterable[NodeProto], initializers: Iterable[TensorProto]) -> set[str]:
+    """Return the names of the constants that are false, as the switch of a Dropout that does not train."""
+    off = {tensor.name for tensor in initializers if _is_false(tensor)}
+    for node in every_node(nodes):
+        for body in node_bodies(node):
+            off.update(tensor.name for tensor in body.initializer if _is_false(tensor))
+        if node.op_type == "Constant" and any(a.name == "value" and _is_false(a.t) for a in node.attribute):
+            off.update(node.output)
+    return off
+
+
+def _is_false(tensor: TensorProto) -> bool:
+    if tensor.data_type != TensorProto.BOOL:
+        return False  # before its data is looked at, which would copy all of it
+    values = tensor.raw_data or tensor.int32_data
+    return len(values) > 0 and not any(values)

@@ -6,7 +6,8 @@ At its highest optimisation level the runtime changes data layouts: it renames t
 followed through both; a reorder belongs to the layers that asked for it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx import GraphProto, NodeProto
@@ -14,14 +15,16 @@ from onnx import GraphProto, NodeProto
 from graph_io.dataflow import Dataflow, dataflow, node_reads
 from graph_io.dtypes import size_bytes
 from graph_io.errors import ModelError
-from graph_io.fusion import optimized_graph, trace_kernels
+from graph_io.fusion import Kernel, optimized_graph, trace_kernels
 from graph_io.graph import LayerGraph
 from graph_io.kernel_features import KernelFeatures, TypedShapes, kernel_features
 from graph_io.kernel_shapes import deployed_shapes
-from graph_io.layouts import ENTERING, LEAVING, REORDERS, LayoutConversion, find_conversions
+from graph_io.layouts import ADDEND, ENTERING, LEAVING, REORDERS, LayoutConversion, find_conversions
 
 # The layout pass names its node after the tensor that it stands for, with one of these behind it.
 _SUFFIXES = ("_bn_nchwc", "_mul_nchwc", "_nchwc")
+# A fusion names its node after one that it replaces, with this behind it.
+_FUSION = re.compile(r"/\w+Fusion/$")
 
 
 def deployed_kernels(graph: LayerGraph) -> dict[str, tuple[str, ...]]:
@@ -135,9 +138,7 @@ def _deployed(graph: LayerGraph, level: str) -> _Deployed:
             )
             for node in found.optimized.node
         )
-        conversions = find_conversions(
-            found.optimized, found.originals, shapes, graph.graph["tensors"], resident_bytes=resident_bytes
-        )
+        conversions = find_conversions(found.optimized, found.inside, originals | shapes, resident_bytes=resident_bytes)
         cache[level] = _Deployed(kernels, conversions)
     return cache[level]
 
@@ -164,6 +165,7 @@ class _Attributed:
     optimized: GraphProto
     originals: dict[str, str]
     layers: dict[str, tuple[str, ...]]
+    inside: dict[str, list[str]]
 
 
 def _attributed(graph: LayerGraph, level: str) -> _Attributed:
@@ -195,7 +197,34 @@ def _attributed(graph: LayerGraph, level: str) -> _Attributed:
             f"model '{model.name}': the runtime's kernel '{lost.name}' ({lost.op_type}) cannot be followed back to a "
             "layer, so this model cannot be profiled; plan it with a machine file"
         )
-    return _Attributed(optimized, originals, attributed)
+    inside = _inside(flow, kernels, {node.name: node for node in nodes}, originals, graph.graph["tensors"])
+    return _Attributed(optimized, originals, attributed, inside)
+
+
+def _inside(
+    flow: Dataflow,
+    kernels: Sequence[Kernel],
+    nodes: Mapping[str, NodeProto],
+    originals: Mapping[str, str],
+    crossing: Collection[str],
+) -> dict[str, list[str]]:
+    """Return for the first output of each optimised node the tensors between layers that it stands for.
+
+    These are the original it is, and those that its kernel computes on the way and keeps to itself: cut there, what is
+    left of the kernel computes the same output from them.
+    """
+    found: dict[str, list[str]] = {}
+    apart = {originals.get(name, name) for node in nodes.values() for name in node.output}
+    for kernel in kernels:
+        members = [nodes[name] for name in kernel.members if name in nodes]
+        for node in members:
+            own = originals.get(node.output[0], node.output[0])
+            if own in crossing:
+                found.setdefault(node.output[0], []).append(own)
+        kept = [name for number in kernel.nodes for name in flow.nodes[number].output if name not in apart]
+        if len(members) == 1:
+            found.setdefault(members[0].output[0], []).extend(name for name in kept if name in crossing)
+    return found
 
 
 def unnamed_kernel(op_type: str) -> str:
@@ -217,27 +246,31 @@ def _original_names(flow: Dataflow, nodes: Sequence[NodeProto]) -> dict[str, str
         elif node.output[0] not in known:
             base = next((node.name.removesuffix(s) for s in _SUFFIXES if node.name.removesuffix(s) in known), None)
             if base is not None:
-                originals.setdefault(node.output[0], _past_fused_sum(flow, node, base, originals))
-            elif node.name in outputs_of:
-                originals.update(zip(node.output, outputs_of[node.name], strict=False))
+                originals.setdefault(node.output[0], _past_fused(flow, node, base, originals))
+            else:
+                first = _FUSION.sub("", node.name)
+                originals.update(zip(node.output, outputs_of.get(first, ()), strict=False))
     return originals
 
 
-def _past_fused_sum(flow: Dataflow, node: NodeProto, base: str, originals: Mapping[str, str]) -> str:
-    """Follow a convolution that took over the sum behind it, and the activation behind that, to what it puts out.
+def _past_fused(flow: Dataflow, node: NodeProto, base: str, originals: Mapping[str, str]) -> str:
+    """Follow a kernel that took over the sum behind it, and the activation behind that, to what it puts out.
 
-    Such a node reads the other summand as its fourth input but keeps the name of the convolution's own output.
+    Such a convolution reads the other summand as its fourth input. It keeps the name of its own output, as does a
+    kernel that took over an activation only when it was put into blocks.
     """
-    if node.op_type != "Conv" or len(node.input) < 4 or not node.input[3]:
-        return base
-    addend = originals.get(node.input[3], node.input[3])
-    total = next((reader for reader in flow.consumers.get(base, ()) if addend in flow.reads[reader]), None)
-    if total is None:
-        return base
-    result = flow.nodes[total].output[0]
-    activated = any(attribute.name == "activation" for attribute in node.attribute)
+    result = base
+    if node.op_type == "Conv" and len(node.input) > ADDEND and node.input[ADDEND]:
+        addend = originals.get(node.input[ADDEND], node.input[ADDEND])
+        total = next((reader for reader in flow.consumers.get(base, ()) if addend in flow.reads[reader]), None)
+        if total is None:
+            return base
+        result = flow.nodes[total].output[0]
+    activation = next((one.s.decode() for one in node.attribute if one.name == "activation"), None)
     readers = flow.consumers.get(result, ())
-    return flow.nodes[readers[0]].output[0] if activated and len(readers) == 1 else result
+    if activation is None or len(readers) != 1 or flow.nodes[readers[0]].op_type != activation:
+        return result
+    return flow.nodes[readers[0]].output[0]
 
 
 def _helpers(nodes: Sequence[NodeProto], attributed: Mapping[str, tuple[str, ...]]) -> dict[str, set[str]]:

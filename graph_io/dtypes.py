@@ -26,14 +26,19 @@ _BITS: dict[int, tuple[str, int]] = {
     TensorProto.FLOAT8E5M2FNUZ: ("float8e5m2fnuz", 8),
     TensorProto.INT4: ("int4", 4),
     TensorProto.UINT4: ("uint4", 4),
+    # What each takes on the wire besides its characters: its length.
+    TensorProto.STRING: ("string", 32),
 }
+# Newer than the oldest onnx that this library takes.
+_NEWER = {"FLOAT4E2M1": ("float4e2m1", 4), "FLOAT8E8M0": ("float8e8m0", 8), "INT2": ("int2", 2), "UINT2": ("uint2", 2)}
+_BITS |= {getattr(TensorProto, name): known for name, known in _NEWER.items() if hasattr(TensorProto, name)}
 # The runtime names these element types in its own way.
 _RUNTIME_NAMES = {"float": "float32", "double": "float64"}
 _BY_NAME = {name: (element_type, bits) for element_type, (name, bits) in _BITS.items()}
 
 
 def dtype_name(element_type: int) -> str | None:
-    """Return the NumPy-style name of an ONNX element type, or None for one without a fixed size (string)."""
+    """Return the NumPy-style name of an ONNX element type, or None for one that is unknown here."""
     known = _BITS.get(element_type)
     return known[0] if known else None
 
@@ -51,5 +56,5 @@ def element_type(dtype: str) -> int:
 
 
 def size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
-    """Return the bytes that a dense tensor takes; types below one byte are packed."""
+    """Return the bytes that a dense tensor takes, types below one byte packed; of strings only those of the lengths."""
     return -(-prod(shape) * _BY_NAME[dtype][1] // 8)

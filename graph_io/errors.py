@@ -11,7 +11,11 @@ _SOURCE_LINE = re.compile(r"\S+\.(?:cc|h):\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?:
 
 
 class ModelError(ValueError):
-    """A model cannot be used, or not in the way asked; the message names the object and what to do."""
+    """A model cannot be used, or not in the way asked; the message, of one line, names the object and what to do."""
+
+    def __init__(self, message: str = "") -> None:
+        # A name in a model may hold anything, line breaks and terminal codes too.
+        super().__init__("".join(one if one.isprintable() else repr(one)[1:-1] for one in message))
 
 
 def runtime_reason(error: BaseException) -> str:

@@ -18,10 +18,18 @@ from onnx import GraphProto, NodeProto
 
 from graph_io.dataflow import Dataflow, node_reads
 from graph_io.errors import ModelError, runtime_reason
+from graph_io.external import stored_bytes
 from graph_io.model import Model
+from graph_io.quantised_cuts import narrowed_tensors, with_quantisers
 from graph_io.skeleton import write_skeleton
 
 Group = tuple[int, ...]
+
+# Above this much, weights that only pass a Transpose or a Cast are not computed for the sake of grouping: the runtime
+# would hold them twice and write them out. The fusions are the same, except where one needs such a weight's value.
+_FOLDED_BYTES = 512 * 1024 * 1024
+# How the runtime says that its optimised graph came out too large to be written.
+_TOO_LARGE = ("SerializeToZeroCopyStream", "2GB", "Protobuf serialization failed")
 
 # They relabel or convert and do not tell how many kernels a step really has.
 _RELABELLING = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
@@ -72,8 +80,7 @@ def fused_groups(model: Model, flow: Dataflow) -> tuple[tuple[Group, ...], tuple
         return single_groups(flow), (
             "the runtime could not write its optimised graph: every node is a layer of its own",
         )
-    quantized = [node.output[0] for node in flow.nodes if node.op_type == "QuantizeLinear"]
-    kernels = trace_kernels(flow, optimized.node, boundaries=quantized)
+    kernels = trace_kernels(flow, optimized.node, boundaries=narrowed_tensors(flow))
     by_rule = 0
     candidates: list[Group] = []
     for kernel in kernels:
@@ -88,9 +95,11 @@ def fused_groups(model: Model, flow: Dataflow) -> tuple[tuple[Group, ...], tuple
     # What two kernels both absorbed (a Transpose folded into two products) becomes a layer of its own.
     groups = [tuple(node for node in group if claims[node] == 1) for group in candidates]
     groups += [(node,) for node in range(len(flow.nodes)) if claims[node] != 1]
-    ordered, notes = _acyclic(flow, [group for group in groups if group])
+    ordered, notes = _acyclic(flow, with_quantisers(flow, (group for group in groups if group)))
     if by_rule:
         notes = (f"{by_rule} layers are grouped by rule: the runtime renames the tensors between them", *notes)
+    if _is_large(model):
+        notes = ("over 0.5 GB of weights: layers are grouped without computing constants ahead", *notes)
     return ordered, notes
 
 
@@ -146,14 +155,21 @@ def optimized_graph(model: Model, *, level: str) -> GraphProto | None:
             options.optimized_model_filepath = str(result)
         path = write_skeleton(model.proto, Path(folder))
         try:
-            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            disabled = ["ConstantFolding"] if _is_large(model) else None
+            onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+            )
         except Exception as error:  # the runtime's exceptions share no public base class
-            if "SerializeToZeroCopyStream" in str(error) or "exceeds 2GB" in str(error) or "2GB" in str(error):
+            if level != "none" and any(sign in str(error) for sign in _TOO_LARGE):
                 return None
             raise ModelError(f"model '{model.name}' cannot run in onnxruntime: {runtime_reason(error)}") from error
         if level == "none":
             return None
         return onnx.load(result, load_external_data=False).graph
+
+
+def _is_large(model: Model) -> bool:
+    return sum(stored_bytes(tensor) for tensor in model.proto.graph.initializer) > _FOLDED_BYTES
 
 
 def trace_kernels(

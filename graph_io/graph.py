@@ -11,10 +11,13 @@ from graph_io.dtypes import size_bytes
 from graph_io.errors import ModelError
 from graph_io.features import node_flops, traffic_bytes, unpriced
 from graph_io.fusion import Group, fused_groups, optimized_graph, single_groups
+from graph_io.glue import glued_groups
+from graph_io.inputs import Array, bind_inputs
 from graph_io.model import Model, ModelSource, load_model
-from graph_io.shapes import ShapeAndType, concrete_shapes, fix_input_dims
+from graph_io.quantised_cuts import is_quantiser
+from graph_io.shapes import ShapeAndType, fix_input_dims, value_types
 from graph_io.skeleton import structure_sha256
-from graph_io.weights import constant_bytes, stored_constants
+from graph_io.weights import body_constants, constant_bytes, stored_constants
 
 Granularity: TypeAlias = Literal["layer", "node"]
 LayerGraph: TypeAlias = "nx.DiGraph[str]"
@@ -88,6 +91,7 @@ def load_graph(
     *,
     dims: Mapping[str, int] | None = None,
     granularity: Granularity = "layer",
+    inputs: Mapping[str, Array] | None = None,
 ) -> LayerGraph:
     """Load an ONNX model as a graph of layers.
 
@@ -99,6 +103,9 @@ def load_graph(
         unnamed or batch dimension on axis 0 becomes 1, which ``notes`` says.
     granularity : {"layer", "node"}
         Group nodes as the runtime fuses them, or keep every node apart.
+    inputs : mapping of str to numpy.ndarray, optional
+        One array for each input of the model, of its own type. They tell the open dimensions, so ``dims`` can be left
+        out, and take the place of random ones where a shape can only be found by running the model.
 
     Returns
     -------
@@ -106,15 +113,16 @@ def load_graph(
         Node: layer id, in topological order, with the attribute ``layer: Layer`` (and ``latency_s: {machine: seconds}``
         once annotated). Edge: ``tensors: tuple[str, ...]``, the tensors that pass. Graph attributes: ``name`` (str),
         ``model`` (`Model`), ``tensors`` (name to `Tensor`), ``inputs`` and ``outputs`` (names, of the model),
-        ``constant_outputs`` (name to `Tensor`, of outputs that no input reaches), ``granularity``, ``dims`` (dict),
-        ``input_shapes`` (name to shape), ``shapes`` (name of every tensor to its type and shape), ``constant_bytes``
+        ``constant_outputs`` (name to `Tensor`, of outputs that no input reaches), ``granularity``, ``dims`` (dict, with
+        what inputs tell), ``given_inputs`` (name to array, or None), ``input_shapes`` (name to shape), ``shapes`` (name
+        of every tensor to its type and shape), ``constant_bytes``
         (name to int), ``structure_sha256`` (str), ``cache`` (dict, of what is found out later and copies share),
         ``notes`` (tuple of str: what was assumed or changed).
 
     Raises
     ------
     ModelError
-        See `load_model`, `fix_input_dims`, `concrete_shapes` and `fused_groups`.
+        See `load_model`, `fix_input_dims`, `bind_inputs`, `value_types` and `fused_groups`.
     """
     if granularity not in ("layer", "node"):
         raise ModelError(f"granularity {granularity!r} is unknown; use 'layer' or 'node'")
@@ -122,17 +130,26 @@ def load_graph(
     flow = dataflow(model.proto)
     if not flow.nodes:
         raise ModelError(f"model '{model.name}' has no compute node: its outputs do not depend on its inputs")
-    input_shapes, dim_notes = fix_input_dims(model, dims or {})
+    bound_dims: Mapping[str, int] = dims or {}
+    dim_notes: tuple[str, ...] = ()
+    if inputs is None:
+        input_shapes, dim_notes = fix_input_dims(model, bound_dims)
+    else:
+        input_shapes, bound_dims = bind_inputs(model, inputs, bound_dims)
     if granularity == "layer":
         groups, group_notes = fused_groups(model, flow)
     else:
         optimized_graph(model, level="none")
         groups, group_notes = single_groups(flow), ()
-    shapes, shape_notes = concrete_shapes(model, flow, input_shapes)
+    types = value_types(model, flow, input_shapes, given=inputs)
+    shapes = types.shapes
+    groups = glued_groups(flow, groups, types.no_tensors)
 
     tensors = _tensors(flow, groups)
+    bytes_of = {name: size_bytes(dtype, shape) for name, (dtype, shape) in shapes.items()} | types.text_bytes
     sizes = constant_bytes(flow, shapes)
-    layers = _layers(flow, groups, shapes, tensors, sizes)
+    sizes |= {name: size for name, size in types.text_bytes.items() if name in sizes}
+    layers = _layers(flow, groups, shapes, tensors, sizes, bytes_of)
     ids = {number: layer.id for number, layer in enumerate(layers)}
     graph: LayerGraph = nx.DiGraph(
         name=model.name,
@@ -141,17 +158,18 @@ def load_graph(
         outputs=flow.outputs,
         granularity=granularity,
         constant_outputs={
-            name: Tensor(name, *shapes[name], size_bytes(*shapes[name]), None, ())
+            name: Tensor(name, *shapes[name], bytes_of[name], None, ())
             for name in flow.outputs
             if name not in tensors and name in shapes
         },
-        dims=dict(dims or {}),
+        dims=dict(bound_dims),
+        given_inputs=None if inputs is None else dict(inputs),
         input_shapes=input_shapes,
         shapes=shapes,
         cache={},
         constant_bytes=sizes,
         structure_sha256=structure_sha256(model.proto),
-        notes=(*model.notes, *dim_notes, *shape_notes, *group_notes, *unpriced(flow.nodes)),
+        notes=(*model.notes, *dim_notes, *types.notes, *group_notes, *unpriced(flow.nodes)),
     )
     for layer in layers:
         graph.add_node(layer.id, layer=layer)
@@ -161,7 +179,7 @@ def load_graph(
         dtype, shape = shapes[name]
         readers = tuple(ids[number] for number in consumers)
         owner = None if producer is None else ids[producer]
-        named[name] = Tensor(name, dtype, shape, size_bytes(dtype, shape), owner, readers)
+        named[name] = Tensor(name, dtype, shape, bytes_of[name], owner, readers)
         for reader in readers:
             if owner is not None:
                 passing.setdefault((owner, reader), []).append(name)
@@ -189,22 +207,25 @@ def _layers(
     shapes: Mapping[str, ShapeAndType],
     tensors: Mapping[str, tuple[int | None, tuple[int, ...]]],
     stored_bytes: Mapping[str, int],
+    sizes: Mapping[str, int],
 ) -> list[Layer]:
     dims = {name: shape for name, (_, shape) in shapes.items()}
-    sizes = {name: size_bytes(dtype, shape) for name, (dtype, shape) in shapes.items()}
     layers = []
     for number, group in enumerate(groups):
         nodes = [flow.nodes[index] for index in group]
         flops = [node_flops(node, dims) for node in nodes]
+        # Of as much arithmetic, what a quantised model computes tells more than how it rounds.
+        leader = max(range(len(nodes)), key=lambda at: (flops[at], not is_quantiser(nodes[at])))
         inputs = _once(name for index in group for name in flow.reads[index] if _is_foreign(name, number, tensors))
         outputs = _once(name for node in nodes for name in node.output if name in tensors)
         read = {name: stored_constants(flow, name) for index in group for name in flow.constants_read[index]}
+        read |= {name: (name,) for node in nodes for name in body_constants(node)}
         constants = _once(source for sources in read.values() for source in sources)
         read_bytes = {name: sum(stored_bytes[source] for source in sources) for name, sources in read.items()}
         read_bytes |= {name: sizes[name] for name in inputs}
         layers.append(
             Layer(
-                id=nodes[flops.index(max(flops))].name,
+                id=nodes[leader].name,
                 nodes=tuple(node.name for node in nodes),
                 op_types=tuple(node.op_type for node in nodes),
                 inputs=inputs,

@@ -5,7 +5,7 @@ front has to put it back into rows, and the part behind has to put it into block
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from graph_io.model import Model, load_model
 ENTERING, LEAVING = "ReorderInput", "ReorderOutput"
 REORDERS = (ENTERING, LEAVING)
 # Which input of a blocked convolution is the other summand, where it took over a sum.
-_ADDEND = 3
+ADDEND = 3
 # How the runtime calls the weights of convolutions that it made of something else.
 _SCALES = ("bn_scale", "mul_scale")
 
@@ -53,9 +53,8 @@ class LayoutConversion:
 
 def find_conversions(
     optimized: GraphProto,
-    originals: Mapping[str, str],
+    inside: Mapping[str, Sequence[str]],
     shapes: TypedShapes,
-    crossing: Collection[str],
     *,
     resident_bytes: int,
 ) -> tuple[LayoutConversion, ...]:
@@ -65,12 +64,10 @@ def find_conversions(
     ----------
     optimized : onnx.GraphProto
         Nodes in topological order.
-    originals : mapping of str to str
-        Renamed tensors to the original ones with the same values.
+    inside : mapping of str to sequence of str
+        For outputs of its nodes the original tensors that they are, or that their nodes keep to themselves.
     shapes : mapping of str to (str, tuple of int)
-        Type and shape by name in the optimised graph.
-    crossing : collection of str
-        Original names of the tensors that may cross.
+        Type and shape of both by name.
     resident_bytes : int
         See `kernel_features`.
 
@@ -87,11 +84,14 @@ def find_conversions(
     blocks = _Blocks.of(optimized)
     found = []
     for number, node in enumerate(optimized.node):
-        for name in node.output if node.op_type != ENTERING else ():
-            if name not in blocks.names or originals.get(name) not in crossing:
-                continue
-            leaving = {} if name in blocks.leaving else {(LEAVING, name): 1}
-            entering = blocks.behind(name, number)
+        name = node.output[0]
+        if node.op_type == ENTERING or name not in blocks.names or name not in inside:
+            continue
+        entering = blocks.behind(name, number)
+        for tensor in inside[name]:
+            # What a kernel keeps to itself leaves it only for the cut.
+            leaves_anyway = name in blocks.leaving and tensor == inside[name][0]
+            leaving = {} if leaves_anyway else {(LEAVING, tensor): 1}
             sides = [
                 tuple(
                     Extra(operator, shape, count, _features(operator, shape, resident_bytes))
@@ -100,7 +100,7 @@ def find_conversions(
                 for extras in (leaving, entering)
             ]
             if any(sides):
-                found.append(LayoutConversion(originals[name], sides[0], sides[1]))
+                found.append(LayoutConversion(tensor, sides[0], sides[1]))
     return tuple(found)
 
 
@@ -140,18 +140,20 @@ class _Blocks:
             if node.op_type == LEAVING:
                 # That of the tensor itself is in the part in front.
                 extras[LEAVING, node.input[0]] -= node.input[0] != tensor
-            elif node.domain == BLOCKED_DOMAIN and not _is_scaling(node):
+            elif node.domain == BLOCKED_DOMAIN and not _is_scaling(node) and not _stays_in_rows(node, tensor):
                 if node.input[0] in rows:
                     extras[ENTERING, node.input[0]] = 1
-                if node.input[_ADDEND : _ADDEND + 1] and node.input[_ADDEND] in rows:
+                if len(node.input) > ADDEND and node.input[ADDEND] in rows:
                     # The sum that the convolution took over comes apart, and stays in rows.
                     results = node.output
                     extras["Add", results[0]] += 1
-                    if any(one.name == "activation" for one in node.attribute):
+                    if _is_activated(node):
                         extras["Relu", results[0]] += 1
-                    extras[LEAVING, results[0]] += results[0] not in self.leaving
+                    extras[LEAVING, results[0]] += 1
             else:
                 results = node.output
+                if _is_scaling(node) and _is_activated(node):
+                    extras["Relu", results[0]] += 1
                 mixed = [name for name in node.input if name in self.names - rows - self.leaving]
                 extras.update({(LEAVING, name): 1 - extras[LEAVING, name] for name in mixed})
             rows.update(results)
@@ -162,6 +164,16 @@ class _Blocks:
 def _is_scaling(node: NodeProto) -> bool:
     """Whether a convolution on blocks stands for a normalisation or a product, which are left as they are in rows."""
     return node.op_type == "Conv" and node.input[1].startswith(_SCALES)
+
+
+def _stays_in_rows(node: NodeProto, tensor: str) -> bool:
+    """Whether the runtime leaves a pooling over whole images in rows: it puts only what a part takes in into blocks."""
+    return node.op_type.startswith("Global") and node.input[0] != tensor
+
+
+def _is_activated(node: NodeProto) -> bool:
+    """Whether a kernel took over an activation, which is a kernel of its own in rows; any counts as a Relu does."""
+    return any(one.name == "activation" for one in node.attribute)
 
 
 def _by_shape(extras: Mapping[tuple[str, str], int], shapes: TypedShapes) -> Counter[tuple[str, tuple[int, ...]]]:

@@ -8,17 +8,23 @@ from pathlib import Path
 from typing import TypeAlias
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from graph_io.dataflow import node_bodies, node_reads
+from graph_io.dtypes import dtype_name, size_bytes
 from graph_io.errors import ModelError
+from graph_io.expansion import check_expansion
+from graph_io.external import LARGEST_MESSAGE_BYTES, adopt_references, has_references
+from graph_io.quantised_cuts import one_dequantize_per_reader
+from graph_io.text import check_text
 
 ModelSource: TypeAlias = str | PathLike[str] | ModelProto
 """What a model can be given as: the path of an ONNX file, or a model in memory."""
 
-# protobuf cannot write a message of 2 GiB or more, so neither a part nor the profiled copy could be made.
-_LARGEST_MODEL_BYTES = 2**31 - 1
+_ONNX_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
+_IR_OF_FUNCTIONS = 8
+_IR_OF_OVERLOADS = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,20 +34,24 @@ class Model:
     Attributes
     ----------
     proto : onnx.ModelProto
-        IR version 4 or newer; initializers are not inputs; every node leads to an output; nodes are in topological
-        order and have unique names, those of bodies included; nodes of functions have names; no stale ``value_info``.
+        IR version 4 or newer, but no newer than its operators need; initializers are not inputs; every node leads to an
+        output; nodes are in topological order and have unique names, those of bodies included; nodes of functions have
+        names; no stale ``value_info``.
     name : str
         File name without its ending, else the graph's name.
     path : pathlib.Path or None
         Where it was read from; None for a model built in memory.
     notes : tuple of str
         What normalising changed that a user may want to know.
+    weights : pathlib.Path or None
+        The folder, links resolved, in whose files large initializers lie; None if all of them are in `proto`.
     """
 
     proto: ModelProto
     name: str
     path: Path | None
     notes: tuple[str, ...]
+    weights: Path | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {len(self.proto.graph.node)} nodes)"
@@ -53,13 +63,16 @@ def load_model(source: ModelSource) -> Model:
     Parameters
     ----------
     source : path or onnx.ModelProto
-        External data is read from the file's own folder. A given ModelProto is copied, never changed.
+        Large weights that lie in other files of the model's folder stay there, as references. A given ModelProto is
+        copied, never changed.
 
     Raises
     ------
     ModelError
-        Not a readable ONNX file, a graph without a compute node, a cycle, or weights of 2 GiB and more.
+        Not a readable ONNX file, external data that is not where it should be or outside of the model's folder, a
+        graph without a compute node, a cycle, or a model in memory with weights of 2 GiB and more.
     """
+    weights = None
     if isinstance(source, ModelProto):
         proto, path = ModelProto(), None
         proto.CopyFrom(source)
@@ -68,16 +81,20 @@ def load_model(source: ModelSource) -> Model:
         path = Path(source)
         proto, name = _read(path), path.stem
     label = str(path) if path is not None else name
+    check_text(proto, label)
     if not proto.graph.node:
         raise ModelError(f"model '{label}' has no compute node, so there is nothing to partition")
     if not proto.graph.output:
         raise ModelError(f"model '{label}' has no output; the file is not valid ONNX")
     if not proto.opset_import:
         raise ModelError(f"model '{label}' names no version of its operators; the file is cut short or not valid ONNX")
-    if any(uses_external_data(tensor) for tensor in proto.graph.initializer):
+    check_expansion(proto, label)
+    if path is not None:
+        weights = adopt_references(proto, path)
+    elif has_references(proto):
         raise ModelError(f"model '{label}' in memory lacks its external data; load it from its path")
     notes = _normalise(proto, label)
-    return Model(proto=proto, name=name, path=path, notes=tuple(notes))
+    return Model(proto=proto, name=name, path=path, notes=tuple(notes), weights=weights)
 
 
 def _read(path: Path) -> ModelProto:
@@ -91,24 +108,19 @@ def _read(path: Path) -> ModelProto:
         ) from error
     if not proto.ir_version and not proto.opset_import:
         raise ModelError(f"model '{path}' is not an ONNX file: it has no IR version and no opset; export it again")
-    try:
-        onnx.load_external_data_for_model(proto, str(path.parent))
-    except Exception as error:  # onnx raises its own checker errors, OSError and ValueError here
-        raise ModelError(f"model '{path}': its external data cannot be read: {_first_line(error)}") from error
     return proto
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _normalise(proto: ModelProto, label: str) -> list[str]:
     graph = proto.graph
     notes: list[str] = []
     _store_raw(graph)
-    size = sum(len(tensor.raw_data) for tensor in graph.initializer)
-    if size > _LARGEST_MODEL_BYTES:
-        raise ModelError(f"model '{label}' holds {size / 1e9:.2f} GB of weights; above 2.1 GB is not supported yet")
+    size = sum(_checked_bytes(tensor, label) for tensor in graph.initializer)
+    if size > LARGEST_MESSAGE_BYTES:
+        raise ModelError(
+            f"model '{label}' in memory holds {size / 1e9:.2f} GB of weights, and no part could be written with more "
+            "than 2.1 GB; save it with external data and load it from its path"
+        )
 
     initializers = {tensor.name for tensor in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
     inputs = [value for value in graph.input if value.name not in initializers]
@@ -117,8 +129,7 @@ def _normalise(proto: ModelProto, label: str) -> list[str]:
             notes.append(f"{len(graph.input) - len(inputs)} inputs with default values are treated as constants")
         del graph.input[:]
         graph.input.extend(inputs)
-    # Below 4 every initializer had to be an input too, and shape inference still expects that.
-    proto.ir_version = max(proto.ir_version, 4)
+    proto.ir_version = _least_ir_version(proto)
     if proto.training_info:
         del proto.training_info[:]
         notes.append("training information is dropped")
@@ -149,6 +160,9 @@ def _normalise(proto: ModelProto, label: str) -> list[str]:
         kept = [NodeProto.FromString(node.SerializeToString()) for node in live]
         del graph.node[:]
         graph.node.extend(kept)
+    copies = one_dequantize_per_reader(graph)
+    if copies:
+        notes.append(f"DequantizeLinear is copied to each reader, so that integers cross: {copies} more nodes")
     used = wanted | {name for node in graph.node for name in node_reads(node)}
     if any(tensor.name not in used for tensor in graph.initializer):
         for index in reversed(range(len(graph.initializer))):
@@ -157,14 +171,43 @@ def _normalise(proto: ModelProto, label: str) -> list[str]:
     return notes
 
 
+def _least_ir_version(proto: ModelProto) -> int:
+    """Return the oldest format that holds a model: a newer one than its operators need is refused by older runtimes."""
+    opsets = [*proto.opset_import, *(one for function in proto.functions for one in function.opset_import)]
+    try:
+        least = helper.find_min_ir_version_for([one for one in opsets if one.domain in _ONNX_DOMAINS])
+    except ValueError:  # an opset newer than the installed onnx
+        return max(proto.ir_version, 4)
+    if proto.functions:
+        least = max(least, _IR_OF_OVERLOADS if any(one.overload for one in proto.functions) else _IR_OF_FUNCTIONS)
+    # Below 4 every initializer had to be an input too, and shape inference still expects that.
+    return max(min(proto.ir_version, least), 4)
+
+
 def _store_raw(graph: GraphProto) -> None:
     # Typed fields cost several bytes of memory per byte of weight, and only raw data can be measured and stripped.
     for tensor in graph.initializer:
+        if uses_external_data(tensor):
+            continue
         typed = len(tensor.float_data) + len(tensor.int32_data) + len(tensor.int64_data) + len(tensor.double_data)
         if typed > 64:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
-        # Set on weights that were read from another file: the same model must have the same bytes however it is stored.
+        # The same model must have the same bytes however it was stored.
         tensor.ClearField("data_location")
+
+
+def _checked_bytes(tensor: TensorProto, label: str) -> int:
+    """Return the bytes of an initializer that lie in the model, if they are as many as its shape says."""
+    size, dtype = len(tensor.raw_data), dtype_name(tensor.data_type)
+    if not tensor.HasField("raw_data") or dtype is None:
+        return size
+    expected = size_bytes(dtype, tuple(tensor.dims)) if min(tensor.dims, default=0) >= 0 else None
+    if size != expected:
+        raise ModelError(
+            f"model '{label}': initializer '{tensor.name}' holds {size} bytes, but type {dtype} "
+            f"and shape {list(tensor.dims)} take {expected or 0}; the file is not valid ONNX"
+        )
+    return size
 
 
 def _strip_prefixed_default_domain(nodes: Iterable[NodeProto]) -> None:

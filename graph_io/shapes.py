@@ -1,21 +1,24 @@
 """A concrete shape and type for every tensor: ONNX shape inference first, one run where it fails."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from operator import index
 from typing import Any, SupportsIndex
 
-import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, TensorShapeProto, TypeProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto
 
 from graph_io.dataflow import Dataflow
-from graph_io.dtypes import dtype_name, dtype_of_runtime
+from graph_io.dtypes import dtype_name
 from graph_io.errors import ModelError, runtime_reason
+from graph_io.inputs import Array
 from graph_io.model import Model
+from graph_io.observed import observe
 from graph_io.skeleton import skeleton
 
 # Names by which exporters call the batch: alone among the unknown dimensions it gets a value without being asked.
 _BATCH_NAMES = frozenset({"", "n", "batch", "batch_size"})
+_NO_TENSORS = frozenset({"sequence_type", "optional_type", "map_type"})
 ShapeAndType = tuple[str, tuple[int, ...]]
 
 
@@ -38,22 +41,23 @@ def fix_input_dims(model: Model, dims: Mapping[str, int]) -> tuple[dict[str, tup
     Raises
     ------
     ModelError
-        A dimension that is neither given nor a batch, a given one that the model does not have, a value below 1.
+        A dimension that is neither given nor a batch, a given one that the model does not have, a value below 0.
     """
     if not isinstance(dims, Mapping):
         raise ModelError(f"dims is {dims!r}; give values by name, such as {{'seq': 128}}")
     for name, value in dims.items():
-        if isinstance(value, bool) or not isinstance(value, SupportsIndex) or not 1 <= index(value) < 2**31:
-            raise ModelError(f"dimension '{name}' got {value!r}; a dimension is a whole number from 1 to 2147483647")
+        if isinstance(value, bool) or not isinstance(value, SupportsIndex) or not 0 <= index(value) < 2**31:
+            raise ModelError(f"dimension '{name}' got {value!r}; a dimension is a whole number from 0 to 2147483647")
     known: set[str] = set()
     notes: list[str] = []
     shapes: dict[str, tuple[int, ...]] = {}
     for declared in model.proto.graph.input:
-        if not declared.type.HasField("tensor_type"):
-            kind = declared.type.WhichOneof("value") or "untyped value"
-            raise ModelError(f"input '{declared.name}' is a {kind}, not a tensor; such models are not supported yet")
+        _refuse_no_tensor(declared)
         if not declared.type.tensor_type.HasField("shape"):
-            raise ModelError(f"input '{declared.name}' has no shape, not even a rank; export the model with one")
+            raise ModelError(
+                f"input '{declared.name}' has no shape, not even a rank; pass inputs={{'{declared.name}': array, ...}} "
+                "or --input FILE.npz"
+            )
         shape: list[int] = []
         for axis, dim in enumerate(declared.type.tensor_type.shape.dim):
             if dim.HasField("dim_value") and dim.dim_value >= 0:
@@ -81,10 +85,46 @@ def fix_input_dims(model: Model, dims: Mapping[str, int]) -> tuple[dict[str, tup
     return shapes, tuple(dict.fromkeys(notes))
 
 
-def concrete_shapes(
-    model: Model, flow: Dataflow, inputs: Mapping[str, tuple[int, ...]]
-) -> tuple[dict[str, ShapeAndType], tuple[str, ...]]:
-    """Find type and shape of every tensor, constants included.
+def _refuse_no_tensor(declared: ValueInfoProto) -> None:
+    if not declared.type.HasField("tensor_type"):
+        kind = (declared.type.WhichOneof("value") or "untyped value").removesuffix("_type").replace("_", " ")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise ModelError(
+            f"input '{declared.name}' is {article} {kind}, not a tensor; only tensors can be sent to a model in parts, "
+            "so export it with tensors as inputs"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ValueTypes:
+    """What is known of every value of a model.
+
+    Attributes
+    ----------
+    shapes : dict
+        Tensor name to its type and shape, constants included.
+    text_bytes : dict
+        Tensors of strings to their size in the run that showed it; see `observe`.
+    no_tensors : frozenset of str
+        Values that are sequences, optionals or maps.
+    notes : tuple of str
+        What was read off a run, and so may differ for other inputs.
+    """
+
+    shapes: dict[str, ShapeAndType]
+    text_bytes: dict[str, int]
+    no_tensors: frozenset[str]
+    notes: tuple[str, ...]
+
+
+def value_types(
+    model: Model,
+    flow: Dataflow,
+    inputs: Mapping[str, tuple[int, ...]],
+    *,
+    given: Mapping[str, Array] | None = None,
+) -> ValueTypes:
+    """Find type and shape of every value, constants included: by inference, and by one run where that fails.
 
     Parameters
     ----------
@@ -92,42 +132,64 @@ def concrete_shapes(
     flow : Dataflow
         Of the same model.
     inputs : mapping
-        Shape of every model input, from `fix_input_dims`.
-
-    Returns
-    -------
-    shapes : dict
-        Tensor name to its type and shape.
-    notes : tuple of str
-        Which of them were read off a run, and so may differ for other inputs.
+        Shape of every model input, from `fix_input_dims` or `bind_inputs`.
+    given : mapping of str to numpy.ndarray, optional
+        A user's inputs of these shapes, for the run; random ones if not given.
 
     Raises
     ------
     ModelError
-        A tensor whose type has no fixed size, or whose shape stays unknown even after running the model.
+        See `observe`; a model output that is no tensor, or whose type or shape stays unknown even after the run.
     """
     bare, _ = skeleton(model.proto)
     _set_input_shapes(bare, inputs)
     needed = [name for names in (flow.inputs, flow.producer, flow.constant_producer) for name in names]
     found: dict[str, ShapeAndType] = {}
+    no_tensors: frozenset[str] = frozenset()
     missing = needed
     # Following the values of small tensors takes up to a hundred times as long, and few models need it.
     for data_prop in (False, True):
         if missing:
-            found = _infer(bare, model.name, data_prop=data_prop)
-            missing = [name for name in needed if name not in found]
+            found, no_tensors = _infer(bare, model.name, data_prop=data_prop)
+            missing = [name for name in needed if name not in found and name not in no_tensors]
+    texts = {tensor.name: _text_bytes(tensor) for tensor in model.proto.graph.initializer if tensor.string_data}
+    unseen = [name for name in needed if name in found and found[name][0] == "string" and flow.is_variable(name)]
     notes: tuple[str, ...] = ()
-    if missing:
-        found |= _observe(model, inputs, missing)
-        shown = ", ".join(f"'{name}'" for name in missing[:3]) + (" ..." if len(missing) > 3 else "")
-        notes = (f"shapes read off one run on random inputs, so they may depend on the data: {len(missing)} ({shown})",)
-        missing = [name for name in needed if name not in found and name not in flow.constant_producer]
-    if missing:
+    if missing or unseen:
+        seen = observe(model, [*missing, *unseen], inputs, input_dtypes(model), given)
+        found |= seen.shapes
+        texts |= seen.text_bytes
+        no_tensors |= seen.no_tensors
+        which = "random inputs" if given is None else "the given inputs"
+        if missing:
+            notes = (f"shapes read off one run on {which}, so they may depend on the data: {_shown(missing)}",)
+        if seen.text_bytes:
+            notes += (f"sizes of strings read off one run on {which}: {_shown(list(seen.text_bytes))}",)
+    _check_outputs(model, flow, no_tensors)
+    unknown = [name for name in missing if not (name in found or name in no_tensors or name in flow.constant_producer)]
+    if unknown:
         raise ModelError(
-            f"tensor '{missing[0]}' has no fixed shape and numeric type, neither by shape inference nor by running the "
-            "model; tensors of strings, sequences and optionals are not supported yet"
+            f"tensor '{unknown[0]}' has no known type and shape, neither by shape inference nor by running the model"
         )
-    return found, notes
+    return ValueTypes(found, texts, no_tensors, notes)
+
+
+def _shown(names: Sequence[str]) -> str:
+    listed = ", ".join(f"'{name}'" for name in names[:3]) + (" ..." if len(names) > 3 else "")
+    return f"{len(names)} ({listed})"
+
+
+def _text_bytes(tensor: TensorProto) -> int:
+    return sum(len(one) + 4 for one in tensor.string_data)
+
+
+def _check_outputs(model: Model, flow: Dataflow, no_tensors: Collection[str]) -> None:
+    odd = next((name for name in flow.outputs if name in no_tensors), None)
+    if odd is not None:
+        raise ModelError(
+            f"output '{odd}' of model '{model.name}' is a sequence, an optional or a map, not a tensor; "
+            "only tensors can be sent, so export it with tensors as outputs"
+        )
 
 
 def declared_dims(model: Model) -> dict[str, tuple[int | str | None, ...]]:
@@ -157,15 +219,18 @@ def _clear_output_shapes(proto: ModelProto) -> None:
         value.type.tensor_type.ClearField("shape")
 
 
-def _infer(bare: ModelProto, name: str, *, data_prop: bool) -> dict[str, ShapeAndType]:
+def _infer(bare: ModelProto, name: str, *, data_prop: bool) -> tuple[dict[str, ShapeAndType], frozenset[str]]:
     try:
         graph = onnx.shape_inference.infer_shapes(bare, data_prop=data_prop).graph
     except Exception as error:  # onnx raises InferenceError, a bare RuntimeError or ValidationError here
         raise ModelError(f"model '{name}': shapes cannot be inferred: {runtime_reason(error)}") from error
     found = {tensor.name: _initializer(tensor.data_type, tensor.dims) for tensor in graph.initializer}
     # Inputs come last: an input that is handed through is also an output, whose declared shape was cleared.
-    found |= {value.name: concrete_type(value.type) for value in (*graph.output, *graph.value_info, *graph.input)}
-    return {name: shape for name, shape in found.items() if shape is not None}
+    values = (*graph.output, *graph.value_info, *graph.input)
+    found |= {value.name: concrete_type(value.type) for value in values}
+    kinds = {value.name: value.type.WhichOneof("value") for value in values}
+    no_tensors = frozenset(name for name, kind in kinds.items() if kind in _NO_TENSORS)
+    return {name: shape for name, shape in found.items() if shape is not None}, no_tensors
 
 
 def _initializer(element_type: int, dims: Any) -> ShapeAndType | None:
@@ -185,59 +250,11 @@ def concrete_type(kind: TypeProto) -> ShapeAndType | None:
 
 
 def input_dtypes(model: Model) -> dict[str, str]:
-    """Return the NumPy-style type name of every model input."""
+    """Return the NumPy-style type name of every model input; refuse one that is no tensor."""
+    for declared in model.proto.graph.input:
+        _refuse_no_tensor(declared)
     found = {value.name: dtype_name(value.type.tensor_type.elem_type) for value in model.proto.graph.input}
     unsized = next((name for name, dtype in found.items() if dtype is None), None)
     if unsized is not None:
-        raise ModelError(f"input '{unsized}' has a type without a fixed size (string?); it is not supported yet")
+        raise ModelError(f"input '{unsized}' has no element type that the runtime has; export the model with one")
     return {name: dtype for name, dtype in found.items() if dtype is not None}
-
-
-def random_inputs(
-    shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], *, seed: int = 0
-) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """Make inputs for a run: standard normal floats, zeros and ones for the integers (legal as tokens and masks)."""
-    generator = np.random.default_rng(seed)
-    result: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
-    for name, shape in shapes.items():
-        try:
-            dtype = np.dtype(dtypes[name])
-        except TypeError as error:
-            raise ModelError(
-                f"input '{name}' is of type {dtypes[name]}, which NumPy cannot hold, so no input can be made for a run"
-            ) from error
-        if dtype.kind == "f":
-            result[name] = generator.standard_normal(shape).astype(dtype)
-        else:
-            result[name] = generator.integers(0, 2, shape).astype(dtype)
-    return result
-
-
-def _observe(model: Model, inputs: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> dict[str, ShapeAndType]:
-    """Run the model once, unoptimised, and read type and shape of the named tensors."""
-    import onnxruntime
-
-    feeds = random_inputs(inputs, input_dtypes(model))
-    outputs = {value.name for value in model.proto.graph.output}
-    asked = ModelProto(graph=GraphProto(output=[ValueInfoProto(name=name) for name in names if name not in outputs]))
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    try:
-        # Messages of protobuf merge when their bytes are joined: the named tensors become outputs without a copy.
-        session = onnxruntime.InferenceSession(
-            model.proto.SerializeToString() + asked.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        given = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in feeds.items()}
-        values = session.run_with_ort_values(list(names), given)
-    except Exception as error:  # the runtime's exceptions share no public base class
-        raise ModelError(
-            f"model '{model.name}': some shapes can only be found by running it, and the run failed: "
-            f"{runtime_reason(error)}"
-        ) from error
-    seen: dict[str, ShapeAndType] = {}
-    for name, value in zip(names, values, strict=True):
-        dtype = dtype_of_runtime(value.data_type()) if value.is_tensor() else None
-        if dtype is not None:
-            seen[name] = (dtype, tuple(value.shape()))
-    return seen

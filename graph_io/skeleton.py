@@ -5,31 +5,31 @@ are as fast on a model of gigabytes as on one of kilobytes.
 """
 
 import hashlib
+from collections.abc import Sized
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-# Below this an initializer may steer a fusion or a shape (a scale, an axis, a target shape), so it stays as it is.
-_KEPT_BYTES = 4096
+from graph_io.dtypes import dtype_name, size_bytes
+from graph_io.external import SMALL_BYTES, Reference, set_reference, stored_bytes
+
 _PAGE_BYTES = 4096
 _ZEROS = "zeros.bin"
 
 
 def without_graph(proto: ModelProto) -> ModelProto:
     """Copy everything of a model but its graph."""
-    copy = ModelProto(
-        ir_version=proto.ir_version,
-        producer_name=proto.producer_name,
-        producer_version=proto.producer_version,
-        domain=proto.domain,
-        model_version=proto.model_version,
-        doc_string=proto.doc_string,
-    )
-    copy.opset_import.extend(proto.opset_import)
-    copy.metadata_props.extend(proto.metadata_props)
-    copy.functions.extend(proto.functions)
+    copy = ModelProto()
+    # By field rather than by name, so that what a later format adds is not lost.
+    for field, value in proto.ListFields():
+        if field.name == "graph":
+            continue
+        if isinstance(value, Sized) and not isinstance(value, str):
+            getattr(copy, field.name).extend(value)
+        else:
+            setattr(copy, field.name, value)
     return copy
 
 
@@ -53,14 +53,12 @@ def skeleton(proto: ModelProto) -> tuple[ModelProto, int]:
     bare.graph.quantization_annotation.extend(graph.quantization_annotation)
     offset = 0
     for tensor in graph.initializer:
-        size = len(tensor.raw_data)
-        if size <= _KEPT_BYTES and not uses_external_data(tensor):
+        size = stored_bytes(tensor)
+        if size <= SMALL_BYTES and not uses_external_data(tensor):
             bare.graph.initializer.append(tensor)
             continue
         empty = bare.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-        empty.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", _ZEROS), ("offset", str(offset)), ("length", str(size))):
-            empty.external_data.add(key=key, value=value)
+        set_reference(empty, Reference(_ZEROS, offset, size))
         offset += -(-size // _PAGE_BYTES) * _PAGE_BYTES
     return bare, offset
 
@@ -68,6 +66,7 @@ def skeleton(proto: ModelProto) -> tuple[ModelProto, int]:
 def write_skeleton(proto: ModelProto, folder: Path) -> Path:
     """Write a model's skeleton into a folder and return its path."""
     bare, zeros_bytes = skeleton(proto)
+    zeros_bytes = _refer_to_filled(bare, zeros_bytes)
     with open(folder / _ZEROS, "wb") as file:
         file.truncate(zeros_bytes)
     path = folder / "skeleton.onnx"
@@ -75,10 +74,40 @@ def write_skeleton(proto: ModelProto, folder: Path) -> Path:
     return path
 
 
+def _refer_to_filled(bare: ModelProto, zeros_bytes: int) -> int:
+    """Let large weights that ConstantOfShape fills be references too: the runtime would make and write all of them."""
+    graph = bare.graph
+    shapes = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.INT64 and len(tensor.dims) == 1 and not uses_external_data(tensor)
+    }
+    outputs = {value.name for value in graph.output}
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        if node.op_type != "ConstantOfShape" or node.domain or node.output[0] in outputs or node.input[0] not in shapes:
+            continue
+        filling = next((attribute.t.data_type for attribute in node.attribute if attribute.name == "value"), 0)
+        kind, dims = filling or TensorProto.FLOAT, tuple(int(size) for size in shapes[node.input[0]])
+        dtype = dtype_name(kind)
+        size = size_bytes(dtype, dims) if dtype is not None and min(dims, default=0) > 0 else 0
+        if size > SMALL_BYTES:
+            empty = graph.initializer.add(name=node.output[0], data_type=kind, dims=dims)
+            set_reference(empty, Reference(_ZEROS, zeros_bytes, size))
+            zeros_bytes += -(-size // _PAGE_BYTES) * _PAGE_BYTES
+            del graph.node[index]
+    return zeros_bytes
+
+
 def structure_sha256(proto: ModelProto) -> str:
-    """Hash what decides a model's layers and their cost: everything but the contents of large weights and free text."""
+    """Hash what decides a model's layers and their cost: everything but the contents of large weights and free text.
+
+    Nor does it depend on the format's version, nor on how the model was spread over several devices elsewhere.
+    """
     bare, _ = skeleton(proto)
-    for field in ("producer_name", "producer_version", "doc_string", "metadata_props"):
-        bare.ClearField(field)
+    for field in ("ir_version", "producer_name", "producer_version", "doc_string", "metadata_props", "configuration"):
+        # Older releases of onnx lack some.
+        if field in ModelProto.DESCRIPTOR.fields_by_name:
+            bare.ClearField(field)
     bare.graph.name = ""
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()

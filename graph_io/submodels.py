@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from onnx import ModelProto, NodeProto, TypeProto, ValueInfoProto
 
 from graph_io.dataflow import Dataflow, dataflow, node_reads
 from graph_io.dtypes import element_type
 from graph_io.errors import ModelError
+from graph_io.external import embed
 from graph_io.graph import LayerGraph, Tensor
 from graph_io.shapes import declared_dims
 from graph_io.skeleton import without_graph
@@ -20,17 +22,30 @@ class Part:
     Attributes
     ----------
     proto : onnx.ModelProto
-        Opset, functions and metadata of the whole; weights of this part alone.
+        Opset, functions and metadata of the whole; weights of this part alone, or references to where they lie.
     inputs, outputs : tuple of str
         Tensor names, model inputs and outputs first in the model's order, then in the order of production.
     layers : tuple of str
         Its layers, in topological order.
+    weights : pathlib.Path or None
+        The folder in whose files large weights lie, as in `Model`.
     """
 
     proto: ModelProto
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: tuple[str, ...]
+    weights: Path | None = None
+
+    def embedded(self) -> ModelProto:
+        """Return the submodel with all its weights in it.
+
+        Raises
+        ------
+        ModelError
+            The files of the weights have gone, or they are more than 2.1 GB.
+        """
+        return self.proto if self.weights is None else embed(self.proto, self.weights)
 
 
 def split(graph: LayerGraph, parts: Sequence[Sequence[str]]) -> tuple[Part, ...]:
@@ -47,7 +62,8 @@ def split(graph: LayerGraph, parts: Sequence[Sequence[str]]) -> tuple[Part, ...]
     -------
     tuple of Part
         Constants, and nodes that compute constants, are copied to each part that reads them. A part puts out what a
-        later part or the user reads. Weights are copied, so the parts outlive the model.
+        later part or the user reads. Weights that the model holds are copied; those that lie in files of their own
+        stay there (`Part.embedded` reads them).
 
     Raises
     ------
@@ -68,7 +84,8 @@ def split(graph: LayerGraph, parts: Sequence[Sequence[str]]) -> tuple[Part, ...]
     for number, (inputs, outputs) in enumerate(part_interfaces(graph, parts)):
         nodes = [node for node in flow.nodes if part_of[layer_of[node.name]] == number]
         layers = tuple(layer for layer in graph.nodes if part_of[layer] == number)
-        emitted.append(Part(emitter.emit(nodes, inputs, outputs), inputs, outputs, layers))
+        proto = emitter.emit(nodes, inputs, outputs)
+        emitted.append(Part(proto, inputs, outputs, layers, graph.graph["model"].weights))
     return tuple(emitted)
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from onnx import AttributeProto, NodeProto
+
 from graph_io.dataflow import Dataflow
-from graph_io.dtypes import size_bytes
+from graph_io.dtypes import dtype_name, size_bytes
 from graph_io.shapes import ShapeAndType
 
 # They hold the same values in another form, so what is stored and read is what lies behind them.
@@ -29,4 +31,29 @@ def constant_bytes(flow: Dataflow, shapes: Mapping[str, ShapeAndType]) -> dict[s
     """
     read = dict.fromkeys(name for names in flow.constants_read for name in names)
     stored = dict.fromkeys(source for name in read for source in stored_constants(flow, name))
-    return {name: size_bytes(*shapes[name]) if name in shapes else 0 for name in stored}
+    found = {name: size_bytes(*shapes[name]) if name in shapes else 0 for name in stored}
+    for node in flow.nodes:
+        found |= body_constants(node)
+    return found
+
+
+def body_constants(node: NodeProto) -> dict[str, int]:
+    """Return the sizes of the weights that the bodies of a control-flow node hold themselves, however deep.
+
+    Their names say where they are, as in ``"If_3/then_branch/w"``: in each body a name may mean another tensor.
+    """
+    found: dict[str, int] = {}
+    for attribute in node.attribute:
+        bodies = [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
+        for number, body in enumerate(bodies):
+            place = f"{node.name}/{attribute.name}" + (f".{number}" if number else "")
+            tensors = {tensor.name: tensor for tensor in body.initializer}
+            for inner in body.node:
+                if inner.op_type == "Constant":
+                    tensors.update((inner.output[0], one.t) for one in inner.attribute if one.name == "value")
+                found |= {f"{place}/{name}": size for name, size in body_constants(inner).items()}
+            for name, tensor in tensors.items():
+                dtype = dtype_name(tensor.data_type)
+                if dtype is not None:
+                    found[f"{place}/{name}"] = size_bytes(dtype, tuple(tensor.dims))
+    return found

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from partition.links import Link
     from partition.load.monitor import LoadMonitor
     from partition.load.reading import LoadReading, read_load
+    from partition.model_parts import ModelParts, load_parts, split_model
     from partition.plan import Estimate, Plan, PlanMessage, PlanPart, PlanStage
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
@@ -58,6 +59,7 @@ _HOMES = {
     "LoadReading": "partition.load.reading",
     "Machine": "partition.latency.machines",
     "ModelError": "graph_io",
+    "ModelParts": "partition.model_parts",
     "Plan": "partition.plan",
     "PlanMessage": "partition.plan",
     "PlanPart": "partition.plan",
@@ -80,6 +82,7 @@ _HOMES = {
     "light_model": "graph_io",
     "load_graph": "graph_io",
     "load_machine": "partition.latency.machines",
+    "load_parts": "partition.model_parts",
     "load_plan": "partition.saved",
     "load_timings": "partition.latency.timings",
     "load_workload": "partition.workload",
@@ -90,6 +93,7 @@ _HOMES = {
     "read_load": "partition.load.reading",
     "shipped_machines": "partition.latency.machines",
     "single_tensor_cuts": "graph_io",
+    "split_model": "partition.model_parts",
     "split_workload": "partition.workload_placement",
 }
 
@@ -103,6 +107,7 @@ __all__ = [
     "LoadReading",
     "Machine",
     "ModelError",
+    "ModelParts",
     "Plan",
     "PlanMessage",
     "PlanPart",
@@ -125,6 +130,7 @@ __all__ = [
     "light_model",
     "load_graph",
     "load_machine",
+    "load_parts",
     "load_plan",
     "load_timings",
     "load_workload",
@@ -135,6 +141,7 @@ __all__ = [
     "read_load",
     "shipped_machines",
     "single_tensor_cuts",
+    "split_model",
     "split_workload",
 ]
 

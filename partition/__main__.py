@@ -1,6 +1,6 @@
 """``python -m partition`` is ``dnn-partition``."""
 
-from partition.cli import main
+from partition.command import main
 
 if __name__ == "__main__":
     main()

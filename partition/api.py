@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import solvers
 from graph_io import DATA_MOVEMENT, Granularity, LayerGraph, ModelSource, head_of_cut, load_graph
@@ -19,6 +19,9 @@ from partition.load.reading import LoadReading
 from partition.plan import Plan
 from partition.problem import Objective, OutputOn, build_bridge
 from partition.units import check_threads, parse_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MachineLike = str | PathLike[str] | Machine | Timings
 _Value = TypeVar("_Value")
@@ -39,6 +42,7 @@ def partition(
     objective: Objective = "latency",
     output_on: OutputOn = "device",
     dims: Mapping[str, int] | None = None,
+    inputs: "Mapping[str, NDArray[Any]] | None" = None,
     granularity: Granularity = "layer",
     input_bytes: Mapping[str, int | str] | None = None,
     keep_inputs: bool = False,
@@ -46,6 +50,7 @@ def partition(
     load: Mapping[str, float | str | LoadReading] | None = None,
     radio: str | Radio | None = None,
     cut: Iterable[str] | None = None,
+    max_server_visits: int | None = 1,
     method: Method = "auto",
     regression: str = NAME,
 ) -> Plan:
@@ -70,6 +75,9 @@ def partition(
         Where the outputs are wanted.
     dims : mapping of str to int, optional
         Values of symbolic dimensions: ``{"seq": 128}``.
+    inputs : mapping of str to numpy.ndarray, optional
+        One array for each input of the model: they tell the open dimensions, and are run where only a run tells a
+        shape. `Plan.verify` then compares on them and on variations of them.
     granularity : {"layer", "node"}
         Cut between what the runtime fuses, or between any two nodes.
     input_bytes : mapping, optional
@@ -88,6 +96,9 @@ def partition(
         receiving.
     cut : iterable of str, optional
         Tensors to cut at. The plan is then this cut, compared with the optimum.
+    max_server_visits : int or None
+        How often one inference may go to the server: 1 suits a server that keeps nothing between two requests; with
+        more the parts may alternate between the machines. None for no limit.
     method : {"auto", "chain", "dp", "min-cut", "milp"}
         Which solver; "auto" picks the first that takes the problem.
     regression : str
@@ -114,6 +125,7 @@ def partition(
     """
     _check_choice("objective", objective, ("latency", "energy"))
     _check_choice("output_on", output_on, ("device", "server", "any"))
+    _check_visits(max_server_visits)
     if not isinstance(keep_inputs, bool):
         raise InputError(f"keep_inputs is {keep_inputs!r}; give True or False: it is for all inputs")
     link = Link.parse(bandwidth, downlink=downlink, rtt=rtt)
@@ -133,7 +145,7 @@ def partition(
         )
         for role, value in _by_role("load", load).items()
     }
-    graph = _graph(model, dims, granularity)
+    graph = load_layers(model, dims, granularity, inputs)
     notes = annotate(graph, machines, threads=used_threads, loads=loads, regression=regression)
     if isinstance(radio, Radio):
         notes = (*notes, radio.note(link))
@@ -148,6 +160,7 @@ def partition(
         input_bytes=encoded,
         power=power,
         conversion_s=graph.graph["conversion_s"],
+        max_server_visits=max_server_visits,
     )
     readers = _input_readers(graph) if keep_inputs else {}
     wanted = next((name for name in graph.graph["inputs"] if name in graph.graph["outputs"]), None)
@@ -157,7 +170,7 @@ def partition(
             "server; use another output_on, or leave keep_inputs out"
         )
     solution = solvers.solve(bridge.pinned_to_device(readers) if readers else bridge.objective, method)
-    named_cut = None if cut is None else _names("cut", cut)
+    named_cut = None if cut is None else names_of("cut", cut)
     head = None if named_cut is None else head_of_cut(graph, named_cut)
     leaking = next((layer for layer in readers if head is not None and layer not in head), None)
     if leaking is not None:
@@ -187,6 +200,14 @@ def _check_choice(name: str, value: str, legal: tuple[str, ...]) -> None:
         raise InputError(f"{name} {value!r} is unknown; use {', '.join(repr(one) for one in legal)}")
 
 
+def _check_visits(number: int | None) -> None:
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+        raise InputError(
+            f"max_server_visits is {number!r}; give a whole number of 1 or more, or None for no limit (a plan without "
+            "the server needs no search: it is among what each plan is compared with)"
+        )
+
+
 def _by_role(name: str, values: Mapping[str, _Value] | None) -> dict[str, _Value]:
     legal = "give a mapping with the keys 'device' and 'server', or one of them"
     if values is None:
@@ -209,17 +230,31 @@ def _power(device: Machine | Timings, objective: str) -> Power | None:
     return power
 
 
-def _graph(model: "ModelSource | LayerGraph", dims: Mapping[str, int] | None, granularity: Granularity) -> LayerGraph:
+def load_layers(
+    model: "ModelSource | LayerGraph",
+    dims: Mapping[str, int] | None,
+    granularity: Granularity,
+    inputs: "Mapping[str, NDArray[Any]] | None",
+) -> LayerGraph:
+    """Load a model as layers, or copy a graph that was loaded before.
+
+    Raises
+    ------
+    InputError, graph_io.ModelError
+        A graph that is not one of layers; what belongs to loading, beside a graph.
+    """
     import networkx as nx
 
     if not isinstance(model, nx.DiGraph):
-        return load_graph(model, dims=dims, granularity=granularity)
+        return load_graph(model, dims=dims, granularity=granularity, inputs=inputs)
     if "structure_sha256" not in model.graph:
         raise InputError(f"{model!r} is a graph, but not one of layers; pass a model, or what load_graph returned")
     if granularity not in ("layer", model.graph["granularity"]):
         raise InputError(f"granularity {granularity!r} belongs to loading; pass it to load_graph, not beside its graph")
     if dims:
         raise InputError("dims belong to loading; pass them to load_graph, not beside a graph that is already loaded")
+    if inputs is not None:
+        raise InputError("inputs belong to loading; pass them to load_graph, not beside a graph that is already loaded")
     # A copy of the attributes: the caller's graph stays without our latencies, so it can be planned again elsewhere.
     copy: LayerGraph = model.copy()
     for _, data in copy.nodes(data=True):
@@ -253,7 +288,8 @@ def _input_readers(graph: LayerGraph) -> dict[str, str]:
     return readers
 
 
-def _names(argument: str, value: str | Iterable[str]) -> tuple[str, ...]:
+def names_of(argument: str, value: str | Iterable[str]) -> tuple[str, ...]:
+    """Read an argument that is one name or several."""
     names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else None
     if names is None or not all(isinstance(name, str) for name in names):
         raise InputError(f"{argument} is {value!r}; give tensor names, such as ['conv5_out']")

@@ -10,10 +10,28 @@ import typer
 from partition.errors import InputError
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
-PlanArgument = Annotated[Path, typer.Argument(metavar="OUT", help="A folder that `split` wrote.", show_default=False)]
+PlanArgument = Annotated[
+    Path, typer.Argument(metavar="OUT", help="A folder that `split` or `parts` wrote.", show_default=False)
+]
 DimOption = Annotated[
     list[str] | None,
     typer.Option("--dim", metavar="NAME=N", help="Value of a symbolic dimension, such as seq=128; repeatable."),
+]
+InputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="FILE",
+        help=".npz file with one array per input; tells symbolic dimensions and what only a run can tell.",
+        show_default="random inputs",
+    ),
+]
+VisitsOption = Annotated[
+    str,
+    typer.Option(
+        "--max-server-visits", metavar="N", help="How often an inference may go to the server: 1, 2, ... or 'any'."
+    ),
 ]
 GranularityOption = Annotated[
     str, typer.Option(help="'layer': cut between what the runtime fuses; 'node': between any two nodes.")
@@ -28,6 +46,39 @@ ProviderOption = Annotated[str, typer.Option(help="Execution provider of the run
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace an existing file, or a folder that an earlier run wrote.")
 ]
+
+AnnotateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--annotate",
+        metavar="FILE",
+        help="Write a copy of the model whose nodes tell their layer and machine, for a viewer such as Netron.",
+        show_default=False,
+    ),
+]
+LinkWeightsOption = Annotated[
+    bool,
+    typer.Option(
+        "--link-weights",
+        help="Hard-link a model's external data into the new folder instead of copying what each part reads. The "
+        "package onnx refuses data with more than one link, the original model's too; the runtime does not.",
+    ),
+]
+HashWeightsOption = Annotated[
+    bool, typer.Option("--hash-weights", help="Also store hashes of external data, for `run --check-weights`.")
+]
+CheckWeightsOption = Annotated[
+    bool, typer.Option("--check-weights", help="Read and compare external data, saved with --hash-weights.")
+]
+
+
+def check_annotated_copy(path: Path | None, model: Path, *, force: bool) -> None:
+    """Refuse, before any work, a copy that could not be written or would replace the model itself."""
+    if path is None:
+        return
+    check_output_file(path, "annotated copy", force=force)
+    if os.path.realpath(path) == os.path.realpath(model):
+        raise InputError(f"annotated copy '{path}' is the model itself; choose another file")
 
 
 def check_output_file(path: Path, what: str, *, force: bool) -> None:
@@ -60,11 +111,20 @@ def pairs(entries: list[str] | None, option: str) -> dict[str, str]:
     return found
 
 
+def visits(text: str) -> int | None:
+    """Read the option ``--max-server-visits``."""
+    if text == "any":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise InputError(f"--max-server-visits {text}: '{text}' is not a whole number of 1 or more, nor 'any'")
+    return int(text)
+
+
 def dims(entries: list[str] | None) -> dict[str, int]:
     """Read the option ``--dim``."""
     found = {}
     for name, value in pairs(entries, "--dim").items():
         if not value.isascii() or not value.isdigit():
-            raise InputError(f"--dim {name}={value}: '{value}' is not a whole number of 1 or more")
+            raise InputError(f"--dim {name}={value}: '{value}' is not a whole number")
         found[name] = int(value)
     return found

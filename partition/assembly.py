@@ -1,6 +1,7 @@
 """From a solved problem to the plan that a user sees: legs, parts, stages, comparisons, assumptions."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import graph_io
@@ -12,7 +13,7 @@ from partition.latency.timings import Timings
 from partition.links import Link
 from partition.memory import part_memory_bytes, part_weight_bytes
 from partition.plan import Estimate, MachineInfo, ModelInfo, Plan, PlanPart, PlanStage, TensorInfo
-from partition.problem import MAX_SERVER_VISITS, Bridge, IntArray, Objective, OutputOn, Schedule, schedule
+from partition.problem import Bridge, IntArray, Objective, OutputOn, Schedule, schedule
 from solvers.solution import PROOF_TOLERANCE
 
 
@@ -60,7 +61,7 @@ def assemble_plan(
     value = chosen.objective_value
     slack = PROOF_TOLERANCE * abs(solution.value)
     return Plan(
-        model=_model_info(graph),
+        model=model_info(graph),
         objective=objective,
         output_on=output_on,
         keep_inputs=keep_inputs,
@@ -73,12 +74,11 @@ def assemble_plan(
         estimates=(_estimate("this plan", graph, bridge, chosen), *compared),
         chosen_by="solver" if named_cut is None else "user",
         method=solution.method,
-        max_server_visits=MAX_SERVER_VISITS,
+        max_server_visits=bridge.latency.max_server_visits,
         value=value,
         bound=min(value, solution.bound),
         optimal=solution.optimal and value <= solution.value + slack,
-        library_version=graph_io.__version__,
-        runtime_version=version("onnxruntime"),
+        **versions(),
         assumptions=_assumptions(graph, link, machines, objective, encoded_inputs, notes, chosen, named_cut),
         encoded_inputs=encoded_inputs,
         source=graph,
@@ -115,12 +115,19 @@ def _assumptions(
     return tuple(found)
 
 
-def _model_info(graph: LayerGraph) -> ModelInfo:
+def versions() -> dict[str, str]:
+    """Return the versions of this library and of the runtime, under the names that plans and parts store them by."""
+    return {"library_version": graph_io.__version__, "runtime_version": version("onnxruntime")}
+
+
+def model_info(graph: LayerGraph) -> ModelInfo:
+    """Describe the model of a layer graph."""
     path = graph.graph["model"].path
     tensors: dict[str, Tensor] = graph.graph["tensors"] | graph.graph["constant_outputs"]
     return ModelInfo(
         name=graph.graph["name"],
-        path=None if path is None else str(path.resolve()),
+        # Links are not followed: in a download cache the weights lie where the link is.
+        path=None if path is None else os.path.abspath(path),
         structure_sha256=graph.graph["structure_sha256"],
         granularity=graph.graph["granularity"],
         dims=dict(graph.graph["dims"]),
@@ -178,27 +185,39 @@ def _memory_bytes(graph: LayerGraph, cost: Schedule, machine: str) -> int:
 
 
 def _parts_and_stages(graph: LayerGraph, chosen: Schedule) -> tuple[tuple[PlanPart, ...], tuple[PlanStage, ...]]:
-    tensors: dict[str, Tensor] = graph.graph["tensors"] | graph.graph["constant_outputs"]
-    interfaces = part_interfaces(graph, [stage.layers for stage in chosen.stages if stage.layers])
-    parts: list[PlanPart] = []
+    computing = [stage for stage in chosen.stages if stage.layers]
+    files = [f"part-{number}.{stage.machine}.onnx" for number, stage in enumerate(computing)]
+    parts = describe_parts(graph, [stage.layers for stage in computing], files)
     stages = []
     for stage in chosen.stages:
-        numbers: tuple[int, ...] = ()
-        if stage.layers:
-            numbers = (len(parts),)
-            inputs, outputs = interfaces[len(parts)]
-            parts.append(
-                PlanPart(
-                    file=f"part-{len(parts)}.{stage.machine}.onnx",
-                    layers=stage.layers,
-                    inputs=tuple(_info(tensors[name]) for name in inputs),
-                    outputs=tuple(_info(tensors[name]) for name in outputs),
-                    weight_bytes=part_weight_bytes(graph, stage.layers),
-                    memory_bytes=part_memory_bytes(graph, stage.layers),
-                )
-            )
+        numbers = (computing.index(stage),) if stage.layers else ()
         stages.append(PlanStage(stage.machine, numbers, len(stage.layers), stage.compute_s))
-    return tuple(parts), tuple(stages)
+    return parts, tuple(stages)
+
+
+def describe_parts(graph: LayerGraph, layers: Sequence[tuple[str, ...]], files: Sequence[str]) -> tuple[PlanPart, ...]:
+    """Describe parts before they are written: what each reads and puts out, its weights and its memory.
+
+    Parameters
+    ----------
+    graph : networkx.DiGraph
+    layers : sequence of tuples of str
+        Of each part, in topological order; the parts in the order of running.
+    files : sequence of str
+        The name of each part's file.
+    """
+    tensors: dict[str, Tensor] = graph.graph["tensors"] | graph.graph["constant_outputs"]
+    return tuple(
+        PlanPart(
+            file=file,
+            layers=own,
+            inputs=tuple(_info(tensors[name]) for name in inputs),
+            outputs=tuple(_info(tensors[name]) for name in outputs),
+            weight_bytes=part_weight_bytes(graph, own),
+            memory_bytes=part_memory_bytes(graph, own),
+        )
+        for file, own, (inputs, outputs) in zip(files, layers, part_interfaces(graph, layers), strict=True)
+    )
 
 
 def _info(tensor: Tensor) -> TensorInfo:

@@ -13,21 +13,30 @@ import typer
 
 from partition import __version__
 from partition.arguments import (
+    AnnotateOption,
+    CheckWeightsOption,
     DimOption,
     ForceOption,
     GranularityOption,
+    HashWeightsOption,
+    InputOption,
     JsonOption,
-    ModelArgument,
+    LinkWeightsOption,
     PlanArgument,
     ThreadsOption,
     TimingOption,
+    VisitsOption,
+    check_annotated_copy,
     check_output_file,
     dims,
     pairs,
+    visits,
 )
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
+from partition.inspect_command import inspect
 from partition.latency.machines import shipped_machines
 from partition.machine_commands import calibrate, profile
+from partition.parts_command import parts
 from partition.terminal import CLOSED_PIPE_CODE, console, drop_output, fail, print_plan, show_json, steps, system_reason
 
 if TYPE_CHECKING:
@@ -57,6 +66,8 @@ def main() -> None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         code = fail("interrupted", 130)
+    except MemoryError:
+        code = fail("out of memory; give smaller --dim, or use a machine with more memory", 2)
     except OSError as error:
         drop_output()
         code = CLOSED_PIPE_CODE if isinstance(error, BrokenPipeError) else fail(system_reason(error), 2)
@@ -99,21 +110,7 @@ def _options(
     pass
 
 
-@app.command()
-def inspect(
-    model: ModelArgument,
-    dim: DimOption = None,
-    granularity: GranularityOption = "layer",
-    as_json: JsonOption = False,
-) -> None:
-    """Show layers, their costs, and where to cut."""
-    from graph_io import load_graph
-    from partition.report.inspection import inspection_json, inspection_view
-
-    with steps(1) as step:
-        step.start(f"loading {model.name}")
-        graph = load_graph(model, dims=dims(dim), granularity=granularity)  # type: ignore[arg-type]
-    show_json(inspection_json(graph)) if as_json else console().print(inspection_view(graph))
+app.command()(inspect)
 
 
 @app.command()
@@ -131,7 +128,8 @@ def split(
         typer.Option(
             "--out",
             "-o",
-            help="New folder for the parts and plan.json; for a workload, a file.",
+            help="New folder for the parts and plan.json, or the own folder of a model with external data; for a "
+            "workload, a file.",
             show_default="only plan",
         ),
     ] = None,
@@ -146,6 +144,7 @@ def split(
     cut: Annotated[
         list[str] | None, typer.Option(metavar="TENSOR", help="Cut here instead, and compare; repeatable.")
     ] = None,
+    max_server_visits: VisitsOption = "1",
     input_bytes: Annotated[
         list[str] | None, typer.Option(metavar="INPUT=SIZE", help="Wire size of an encoded input; repeatable.")
     ] = None,
@@ -153,6 +152,7 @@ def split(
         bool, typer.Option("--keep-inputs", help="No model input may leave the device; what is computed from it may.")
     ] = False,
     dim: DimOption = None,
+    input_file: InputOption = None,
     granularity: GranularityOption = "layer",
     device_threads: Annotated[
         int | None, typer.Option(help="Threads of the runtime on the device.", show_default="its file's")
@@ -172,12 +172,15 @@ def split(
     regression: Annotated[
         str, typer.Option(help="How a calibrated machine predicts; others are published ones, to compare with.")
     ] = "terms-and-process",
-    verify: Annotated[bool, typer.Option("--verify", help="Run parts and whole on random inputs and compare.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Run parts and whole and compare.")] = False,
     timing: TimingOption = False,
+    link_weights: LinkWeightsOption = False,
+    hash_weights: HashWeightsOption = False,
     accelerators: Annotated[
         int | None, typer.Option(help="How many accelerators (workload only).", show_default="its file's")
     ] = None,
     cpus: Annotated[int | None, typer.Option(help="How many CPUs (workload only).", show_default="its file's")] = None,
+    annotate: AnnotateOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -195,11 +198,15 @@ def split(
             check_output_file(out, "placement file", force=force)
         split_command(model, out, accelerators=accelerators, cpus=cpus, as_json=as_json)
         return
+    from graph_io import varied_inputs
     from partition.api import partition
+    from partition.runtime.files import read_inputs
     from partition.saved import check_output_folder
 
+    check_annotated_copy(annotate, model, force=force)
     if out is not None:
-        check_output_folder(out, overwrite=force)
+        check_output_folder(out, overwrite=force, model=model)
+    inputs = None if input_file is None else read_inputs(input_file)
     verification = None
     start = time.perf_counter()
     with steps(1 + (out is not None) + verify) as step:
@@ -214,12 +221,14 @@ def split(
             objective=objective,  # type: ignore[arg-type]
             output_on=output_on,  # type: ignore[arg-type]
             cut=cut or None,
+            max_server_visits=visits(max_server_visits),
             input_bytes=pairs(input_bytes, "--input-bytes"),
             keep_inputs=keep_inputs,
             threads=_given(device=device_threads, server=server_threads),
             load=_given(device=device_load, server=server_load),
             radio=radio,
             dims=dims(dim),
+            inputs=inputs,
             granularity=granularity,  # type: ignore[arg-type]
             method=method,  # type: ignore[arg-type]
             regression=regression,
@@ -227,13 +236,21 @@ def split(
         if verify:
             _check_runs_here(plan)
         planned = time.perf_counter()
+        if annotate is not None:
+            from partition.annotated import write_annotated
+
+            write_annotated(plan.source, annotate, plan=plan)  # type: ignore[arg-type]  # not loaded from a folder
         if out is not None:
             step.start(f"writing {out}")
-            plan = plan.save(out, overwrite=force)
+            plan = plan.save(
+                out, overwrite=force, link_weights=link_weights, hash_weights=hash_weights, progress=step.share
+            )
         written = time.perf_counter()
         if verify:
             step.start("running parts and whole model")
-            verification = plan.verify(timing=timing)
+            # Named here, since a plan that was written no longer holds them.
+            trials = None if inputs is None else varied_inputs(inputs)
+            verification = plan.verify(inputs=trials, timing=timing)
     times = {"plan_s": planned - start}
     if out is not None:
         times["write_and_open_s"] = written - planned
@@ -241,6 +258,8 @@ def split(
         show_json(_plan_json(plan, times, verification))
     else:
         print_plan(plan, out, times, verification)
+        if annotate is not None:
+            console().print(f"annotated copy: {annotate}", soft_wrap=True)
     _require_equal(verification)
 
 
@@ -259,13 +278,17 @@ def _plan_json(plan: "Plan", times: dict[str, float], verification: "Verificatio
 
 
 def _check_runs_here(plan: "Plan") -> None:
-    """Refuse, before anything is written, to verify a plan that needs an encoder to run."""
+    """Refuse, before anything is written, to verify a plan that needs an encoder to run, or only draws at random."""
+    from partition.runtime.verify import refuse_draws
+
     encoded = plan.sent_encoded_input
     if encoded is not None:
         raise InputError(
             f"input '{encoded}' was priced as {plan.encoded_inputs[encoded]} encoded bytes, and this plan sends it; "
             "without its encoder it cannot run here, so leave out --verify or --input-bytes"
         )
+    if not isinstance(plan.source, Path):
+        refuse_draws(plan.source.graph["model"], plan.model.output_names)
 
 
 def _require_equal(verification: "Verification | None") -> None:
@@ -281,6 +304,7 @@ def run(
         typer.Option("--input", "-i", help=".npz file with one array per input.", show_default="random inputs"),
     ] = None,
     output_file: Annotated[Path | None, typer.Option("--output", help="New .npz file for the outputs.")] = None,
+    check_weights: CheckWeightsOption = False,
     runs: Annotated[int, typer.Option(min=1, help="How often to run; the median time is shown.")] = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Compare with the whole model.")] = False,
     timing: TimingOption = False,
@@ -289,9 +313,11 @@ def run(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a saved plan's parts in this process, in order."""
+    """Run saved parts in this process, in order."""
+    from partition.model_parts import ModelParts
     from partition.runtime.files import default_inputs, read_inputs, write_outputs
-    from partition.saved import load_plan
+    from partition.runtime.verify import verify_plan
+    from partition.saved import load_saved
 
     _check_timing(timing, verify)
     if output_file is not None:
@@ -300,7 +326,9 @@ def run(
     verification = None
     with steps(2 + verify) as step:
         step.start(f"opening {folder}")
-        plan = load_plan(folder)
+        plan = load_saved(folder, check_weights=check_weights)
+        if timing and isinstance(plan, ModelParts):
+            raise InputError(f"--timing compares with a prediction, and parts ('{folder}') have none; leave it out")
         inputs = read_inputs(input_file) if input_file is not None else default_inputs(plan)
         with plan.session(threads=threads) as session:
             step.start("running")
@@ -313,7 +341,9 @@ def run(
             write_outputs(output_file, outputs)
         if verify:
             step.start("running the whole model")
-            verification = plan.verify(model, inputs=[inputs], threads=threads, timing=timing)
+            verification = verify_plan(
+                plan, model, inputs=[inputs], seed=0, tolerance=None, threads=threads, timing=timing
+            )
     from partition.report.execution import execution_json, execution_view
 
     if as_json:
@@ -323,6 +353,7 @@ def run(
     _require_equal(verification)
 
 
+app.command()(parts)
 app.command()(profile)
 app.command()(calibrate)
 

@@ -9,6 +9,7 @@ from partition.arguments import (
     DimOption,
     ForceOption,
     GranularityOption,
+    InputOption,
     JsonOption,
     ModelArgument,
     NameOption,
@@ -25,6 +26,7 @@ def profile(
     model: ModelArgument,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="New timings file.", show_default="only show")] = None,
     dim: DimOption = None,
+    input_file: InputOption = None,
     granularity: GranularityOption = "layer",
     threads: ThreadsOption = None,
     provider: ProviderOption = "CPUExecutionProvider",
@@ -36,6 +38,7 @@ def profile(
     from partition.files import write_json
     from partition.latency.measure import measure
     from partition.report.execution import timings_view
+    from partition.runtime.files import read_inputs
 
     if name is not None and not name.strip():
         raise InputError(f"--name is {name!r}; give a name, or leave it out for the host's")
@@ -46,6 +49,7 @@ def profile(
         timings = measure(
             model,
             dims=dims(dim),
+            inputs=None if input_file is None else read_inputs(input_file),
             granularity=granularity,  # type: ignore[arg-type]
             threads=threads,
             provider=provider,

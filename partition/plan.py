@@ -1,10 +1,10 @@
 """The result of planning: where to cut, what it costs, how sure that is; it prints itself, saves itself and runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from partition.links import Link
 
@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graph_io import LayerGraph, ModelSource
+    from partition.model_parts import ModelParts
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
 
 Role = Literal["device", "server"]
+Runnable: TypeAlias = "Plan | ModelParts"
+"""What can be opened, run and verified here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,28 @@ class TensorInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A file that holds weights of a saved part.
+
+    Attributes
+    ----------
+    file : str
+        Its path relative to the plan's folder, in which it lies.
+    size_bytes : int
+        Of the whole file.
+    own : bool
+        Whether it was written with the plan; if not, it belongs to the model that lies beside the plan.
+    sha256 : str or None
+        Of its contents, if that was asked for when the plan was saved.
+    """
+
+    file: str
+    size_bytes: int
+    own: bool
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PlanPart:
     """One submodel of a plan.
 
@@ -93,7 +118,9 @@ class PlanPart:
     file_bytes : int or None
         None until it is saved.
     sha256 : str or None
-        Of the file; None until it is saved.
+        Of the file, which names place and length of all weights that lie elsewhere; None until it is saved.
+    weights_files : tuple of WeightsFile
+        Where the weights lie that are not in the part's own file.
     """
 
     file: str
@@ -104,6 +131,7 @@ class PlanPart:
     memory_bytes: int
     file_bytes: int | None = None
     sha256: str | None = None
+    weights_files: tuple[WeightsFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +222,8 @@ class Plan:
         Whether this is the best cut found, or the user's own.
     method : str
         The solver that found the optimum and its bound.
-    max_server_visits : int
-        Among which plans the optimum was sought.
+    max_server_visits : int or None
+        Among which plans the optimum was sought; None for any number.
     value, bound : float
         The objective of this plan, and a proven lower bound on that of any plan: seconds or joules.
     optimal : bool
@@ -210,6 +238,8 @@ class Plan:
         The layer graph that it was planned from, or the folder that it was loaded from.
     """
 
+    manifest: ClassVar[str] = "plan.json"
+
     model: ModelInfo
     objective: Literal["latency", "energy"]
     output_on: Literal["device", "server", "any"]
@@ -223,7 +253,7 @@ class Plan:
     estimates: tuple[Estimate, ...]
     chosen_by: Literal["solver", "user"]
     method: str
-    max_server_visits: int
+    max_server_visits: int | None
     value: float
     bound: float
     optimal: bool
@@ -285,15 +315,32 @@ class Plan:
 
         return plan_to_json(self)
 
-    def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> "Plan":
-        """Write the parts and ``plan.json`` into a new folder.
+    def save(
+        self,
+        folder: str | PathLike[str],
+        *,
+        overwrite: bool = False,
+        link_weights: bool = False,
+        hash_weights: bool = False,
+        progress: "Callable[[float], None] | None" = None,
+    ) -> "Plan":
+        """Write the parts and ``plan.json`` into a new folder, or beside a model whose weights lie in other files.
 
         Parameters
         ----------
         folder : path
-            Appears whole or not at all.
+            Appears whole or not at all. If it is the model's own and the model has external data, the parts refer to
+            that data where it is, and nothing is copied. Elsewhere each part gets a copy of the weights that it reads.
         overwrite : bool
-            Replace a folder that holds an earlier plan, and nothing else.
+            Replace a folder that holds an earlier plan, and nothing else; in the model's own, replace an earlier plan.
+        link_weights : bool
+            Hard links to the model's external data instead of copies: no space and no time, on the same disk alone.
+            The package onnx refuses data with more than one link from then on, the original model's too; the runtime
+            does not.
+        hash_weights : bool
+            Also store hashes of the contents of such files, which `load_plan` can check; they are read for it.
+        progress : callable, optional
+            Called with the share of the weights that is copied, 0 to 1.
 
         Returns
         -------
@@ -307,7 +354,14 @@ class Plan:
         """
         from partition.saved import save_plan
 
-        return save_plan(self, Path(folder), overwrite=overwrite)
+        return save_plan(
+            self,
+            Path(folder),
+            overwrite=overwrite,
+            link_weights=link_weights,
+            hash_weights=hash_weights,
+            progress=progress,
+        )
 
     def session(self, *, threads: int | None = None) -> "SplitSession":
         """Open all parts in this process, as ONNX Runtime sessions that run one after the other.
@@ -343,11 +397,13 @@ class Plan:
         model : path or onnx.ModelProto, optional
             The whole model. Not needed for a plan that was just made, nor for a loaded one whose model has not moved.
         inputs : sequence of dict, optional
-            Inputs to compare on; three seeded random ones if not given.
+            Inputs to compare on; if not given, those that it was planned with and two variations, or three
+            seeded random ones.
         seed : int
         tolerance : float
             Allowed maximum of |parts - whole| over the maximum of |whole|, for each output. Integers must be equal. If
-            not given: 1e-5, or four units in the last place where the model computes in float16 or bfloat16.
+            not given: 1e-5, or four units in the last place where the model computes in float16 or bfloat16; for an
+            output that quantising operators lead to, one quantisation step. What is drawn at random is not compared.
         threads : int, optional
         timing : bool
             Also time each stage here, on the first input, and compare with what was predicted for it. That says how
@@ -357,6 +413,11 @@ class Plan:
         -------
         Verification
             ``ok`` says whether all outputs agree.
+
+        Raises
+        ------
+        InputError
+            All outputs are drawn at random; inputs that the model does not take; the model is missing or another.
         """
         from partition.runtime.verify import verify_plan
 

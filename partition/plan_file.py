@@ -6,7 +6,17 @@ from typing import Any, TypeVar
 
 from partition.files import FieldReader
 from partition.links import Link
-from partition.plan import Estimate, MachineInfo, ModelInfo, Plan, PlanMessage, PlanPart, PlanStage, TensorInfo
+from partition.plan import (
+    Estimate,
+    MachineInfo,
+    ModelInfo,
+    Plan,
+    PlanMessage,
+    PlanPart,
+    PlanStage,
+    TensorInfo,
+    WeightsFile,
+)
 
 PLAN_FORMAT = "dnn-partition/plan"
 PLAN_VERSION = 1
@@ -61,20 +71,20 @@ def plan_from_json(content: dict[str, Any], source: str, folder: Path) -> Plan:
     fields = FieldReader(content, source)
     fields.header(PLAN_FORMAT, PLAN_VERSION)
     plan = Plan(
-        model=_read_model(fields.object("model")),
+        model=read_model(fields.object("model")),
         objective=_choice(fields, "objective", ("latency", "energy")),
         output_on=_choice(fields, "output_on", ("device", "server", "any")),
         keep_inputs=fields.boolean("keep_inputs"),
         link=Link.from_json(fields.take("link"), f"{source}: link"),
         device=_read_machine(fields.object("device")),
         server=_read_machine(fields.object("server")),
-        parts=tuple(_read_part(one) for one in fields.objects("parts")),
+        parts=tuple(read_part(one) for one in fields.objects("parts")),
         stages=tuple(_read_stage(one) for one in fields.objects("stages")),
         messages=tuple(_read_message(one) for one in fields.objects("messages")),
         estimates=tuple(_read_estimate(one) for one in fields.objects("estimates")),
         chosen_by=_choice(fields, "chosen_by", ("solver", "user")),
         method=fields.text("method"),
-        max_server_visits=fields.count("max_server_visits"),
+        max_server_visits=fields.optional_count("max_server_visits"),
         value=fields.real("value"),
         bound=fields.real("bound"),
         optimal=fields.boolean("optimal"),
@@ -107,7 +117,8 @@ def _check_numbers(plan: Plan, fields: FieldReader) -> None:
         fields.refuse("bound", plan.bound, f"at most the value, {plan.value}")
 
 
-def _read_model(fields: FieldReader) -> ModelInfo:
+def read_model(fields: FieldReader) -> ModelInfo:
+    """Read what is stored of a model."""
     model = ModelInfo(
         name=fields.text("name"),
         path=fields.optional_text("path"),
@@ -130,7 +141,8 @@ def _read_machine(fields: FieldReader) -> MachineInfo:
     return machine
 
 
-def _read_part(fields: FieldReader) -> PlanPart:
+def read_part(fields: FieldReader) -> PlanPart:
+    """Read what is stored of a part."""
     part = PlanPart(
         file=fields.text("file"),
         layers=fields.texts("layers"),
@@ -140,9 +152,18 @@ def _read_part(fields: FieldReader) -> PlanPart:
         memory_bytes=fields.whole("memory_bytes"),
         file_bytes=fields.whole("file_bytes"),
         sha256=fields.text("sha256"),
+        weights_files=tuple(_read_weights_file(one) for one in fields.objects("weights_files")),
     )
     fields.finish()
     return part
+
+
+def _read_weights_file(fields: FieldReader) -> WeightsFile:
+    file = WeightsFile(
+        fields.text("file"), fields.whole("size_bytes"), fields.boolean("own"), fields.optional_text("sha256")
+    )
+    fields.finish()
+    return file
 
 
 def _read_tensor(fields: FieldReader) -> TensorInfo:

@@ -20,8 +20,6 @@ Objective: TypeAlias = Literal["latency", "energy"]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 DEVICE, SERVER = 0, 1
-# A server that keeps nothing between two requests can be asked once.
-MAX_SERVER_VISITS = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +65,7 @@ def build_bridge(
     input_bytes: Mapping[str, int],
     power: Power | None,
     conversion_s: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    max_server_visits: int | None = 1,
 ) -> Bridge:
     """Encode a layer graph for the solvers.
 
@@ -87,6 +86,8 @@ def build_bridge(
         Of the device; needed for energy.
     conversion_s : mapping, optional
         ``{role: {tensor: (encode, decode)}}``: seconds that a machine pays to hand a tensor out, and to take it in.
+    max_server_visits : int or None
+        How often a placement may go to the server; None for no limit.
     """
     tensors: dict[str, Tensor] = graph.graph["tensors"]
     layers = tuple(graph.nodes)
@@ -117,7 +118,7 @@ def build_bridge(
         edges,
         per_byte=[[0.0, link.upload_s_per_byte], [link.download_s_per_byte, 0.0]],
         delay=[[0.0, link.uplink_delay_s], [link.downlink_delay_s, 0.0]],
-        max_server_visits=MAX_SERVER_VISITS,
+        max_server_visits=max_server_visits,
         layer_names=tuple(names),
         tensor_names=tuple(edge_names),
         encode=[[own.get(name, (0.0, 0.0))[0] for own in paid] for name in edge_names] if any(paid) else None,

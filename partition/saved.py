@@ -1,25 +1,45 @@
-"""A plan as a folder: the parts as ONNX files and ``plan.json``, whole or not at all."""
+"""A plan, or a model in parts, as a folder: ONNX files and a manifest in JSON, whole or not at all."""
 
 import contextlib
 import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from partition.errors import InputError
 from partition.files import read_json, write_json
-from partition.plan import Plan
-from partition.plan_file import PLAN_FORMAT, plan_from_json, plan_to_json
+from partition.model_parts import PARTS_FORMAT, ModelParts, load_parts
+from partition.plan import Plan, PlanPart, Runnable
+from partition.plan_file import PLAN_FORMAT, plan_from_json
 
-PLAN_FILE = "plan.json"
-_PREPACKING_LIMIT_BYTES = 512 * 1024 * 1024
+if TYPE_CHECKING:
+    from graph_io import Model
+    from partition.weights_store import WeightsMode
+
+PLAN_FILE = Plan.manifest
+_FORMATS = {PLAN_FILE: PLAN_FORMAT, ModelParts.manifest: PARTS_FORMAT}
+_Saved = TypeVar("_Saved", Plan, ModelParts)
+_LARGE_BYTES = 512 * 1024 * 1024
 
 
-def save_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Plan:
-    """Write a plan; see `Plan.save`."""
+def save_plan(
+    plan: _Saved,
+    folder: Path,
+    *,
+    overwrite: bool,
+    link_weights: bool = False,
+    hash_weights: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> _Saved:
+    """Write a plan, or a model in parts; see `Plan.save`."""
+    if _lies_beside(plan, folder):
+        return _save_beside(plan, folder, overwrite=overwrite, hash_weights=hash_weights)
+    mode: WeightsMode = "link" if link_weights else "copy"
     check_output_folder(folder, overwrite=overwrite)
     new_parents = [parent for parent in folder.parents if not parent.exists()]
     # Named before it is made, so that whatever happens in between, Ctrl-C included, it is known what to remove.
@@ -29,7 +49,7 @@ def save_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Plan:
         folder.parent.mkdir(parents=True, exist_ok=True)
         workspace.mkdir(mode=0o700)
         draft.mkdir()
-        saved = _write(plan, draft)
+        saved = _write(plan, draft, draft, mode, hash_weights=hash_weights, progress=progress)
         # Once more: writing a large model takes a while, and what has come up there meanwhile is not ours.
         check_output_folder(folder, overwrite=overwrite)
         _move_into_place(draft, folder, former)
@@ -41,8 +61,10 @@ def save_plan(plan: Plan, folder: Path, *, overwrite: bool) -> Plan:
     return replace(saved, source=folder)
 
 
-def check_output_folder(folder: Path, *, overwrite: bool) -> None:
+def check_output_folder(folder: Path, *, overwrite: bool, model: Path | None = None) -> None:
     """Refuse a folder that exists, unless an earlier plan in it may be replaced.
+
+    The own folder of a `model` that is yet to be loaded passes: what may lie beside it is checked when a plan is saved.
 
     Raises
     ------
@@ -51,6 +73,8 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     """
     try:
         if not os.path.lexists(folder):
+            return
+        if model is not None and os.path.realpath(folder) == os.path.realpath(model.parent):
             return
         if not overwrite:
             # A file or a link is not replaced by a folder, so nobody is sent to --force for one.
@@ -73,7 +97,7 @@ def _check_replaceable(folder: Path) -> None:
     """Refuse to delete anything but an earlier plan."""
     if not folder.is_dir() or folder.is_symlink():
         raise InputError(f"output folder '{folder}' is not a folder, so it is not replaced; choose another")
-    known = _files_of_plan(folder / PLAN_FILE)
+    known = {name for manifest in _FORMATS for name in _files_of_plan(folder / manifest)}
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in known or not entry.is_file())
     if foreign:
         raise InputError(
@@ -88,39 +112,166 @@ def _files_of_plan(path: Path) -> set[str]:
     except InputError:
         return set()
     parts = content.get("parts")
-    if content.get("format") != PLAN_FORMAT or not isinstance(parts, list):
+    if content.get("format") != _FORMATS[path.name] or not isinstance(parts, list):
         return set()
-    files = [part.get("file") for part in parts if isinstance(part, dict)]
-    return {PLAN_FILE, *(file for file in files if isinstance(file, str))}
+    parts = [part for part in parts if isinstance(part, dict)]
+    files = [part.get("file") for part in parts]
+    for part in parts:
+        weights = part.get("weights_files")
+        files += [
+            one.get("file")
+            for one in (weights if isinstance(weights, list) else ())
+            if isinstance(one, dict) and one.get("own") is True
+        ]
+    return {path.name, *(file for file in files if isinstance(file, str))}
 
 
-def _write(plan: Plan, draft: Path) -> Plan:
+def _write(
+    plan: _Saved,
+    draft: Path,
+    folder: Path,
+    mode: "WeightsMode",
+    *,
+    hash_weights: bool,
+    progress: Callable[[float], None] | None = None,
+) -> _Saved:
+    """Write everything into `draft`; weights that are left where they are lie in `folder`."""
     from partition.runtime.parts import part_bytes
+    from partition.weights_store import PlacedPart, check_space, fetch, place_weights, weights_files
 
-    contents = part_bytes(plan)
+    if isinstance(plan.source, Path):
+        homes = [plan.source if part.weights_files else None for part in plan.parts]
+    else:
+        homes = [plan.source.graph["model"].weights] * len(plan.parts)
+    placed = [
+        PlacedPart(content, ()) if home is None else place_weights(content, part.file, home, mode)
+        for part, home, content in zip(plan.parts, homes, part_bytes(plan), strict=True)
+    ]
+    total, done = check_space(placed, draft), 0
+
+    def on_bytes(moved: int) -> None:
+        nonlocal done
+        done += moved
+        if progress is not None:
+            progress(done / total)
+
+    hashed: dict[Path, str] | None = {} if hash_weights else None
     parts = []
-    for part, content in zip(plan.parts, contents, strict=True):
-        path = draft / part.file
-        path.write_bytes(content)
-        _open_once(path, part.file, len(content))
-        parts.append(replace(part, file_bytes=len(content), sha256=hashlib.sha256(content).hexdigest()))
+    for part, one in zip(plan.parts, placed, strict=True):
+        (draft / part.file).write_bytes(one.content)
+        fetch(one, draft, on_bytes)
+        if mode == "leave":
+            # Its weights lie in `folder` already, the part itself not yet.
+            _open_once(part, one.content, folder, optimize=False)
+        else:
+            whole_in_file = not one.files and len(one.content) <= _LARGE_BYTES
+            _open_once(part, str(draft / part.file), None, optimize=whole_in_file)
+        parts.append(
+            replace(
+                part,
+                file_bytes=len(one.content),
+                sha256=hashlib.sha256(one.content).hexdigest(),
+                weights_files=weights_files(one, draft, hashed=hashed),
+            )
+        )
     saved = replace(plan, parts=tuple(parts), source=draft)
-    write_json(draft / PLAN_FILE, plan_to_json(saved))
+    write_json(draft / plan.manifest, saved.to_json())
     return saved
 
 
-def _open_once(path: Path, name: str, size_bytes: int) -> None:
-    """Let the runtime accept a part before anybody is told that it exists."""
+def _open_once(part: PlanPart, source: str | bytes, weights: Path | None, *, optimize: bool) -> None:
+    """Let the runtime accept a part before anybody is told that it exists.
+
+    Nothing is run here: of large weights packed or folded copies would double the memory, and those in files of their
+    own need not be read at all.
+    """
     from partition.runtime.parts import open_part, session_options
 
-    options = session_options(threads=1)
-    if size_bytes > _PREPACKING_LIMIT_BYTES:
-        # Nothing is run here, and packed copies of the weights would double the memory.
-        options.add_session_config_entry("session.disable_prepacking", "1")
+    options = session_options(threads=1, weights=weights, optimize=optimize)
     try:
-        open_part(str(path), name, options)
+        open_part(source, part.file, options)
     except InputError as error:
         raise InputError(f"{error}; nothing was written") from error
+
+
+def _lies_beside(plan: Plan | ModelParts, folder: Path) -> bool:
+    """Say whether a folder is the one of the plan's model, and that model's weights lie in files of their own."""
+    if isinstance(plan.source, Path):
+        return False
+    model = plan.source.graph["model"]
+    return (
+        model.weights is not None
+        and model.path is not None
+        and os.path.realpath(folder) == os.path.realpath(model.path.parent)
+    )
+
+
+def _save_beside(plan: _Saved, folder: Path, *, overwrite: bool, hash_weights: bool) -> _Saved:
+    """Write parts into the model's own folder; what is there stays, but for an earlier plan that may be replaced."""
+    from graph_io import references
+
+    assert not isinstance(plan.source, Path)
+    model: Model = plan.source.graph["model"]
+    assert model.path is not None
+    if model.weights != Path(os.path.realpath(folder)):
+        raise InputError(
+            f"output folder '{folder}' is the model's own, but its weights lie in '{model.weights}', where the runtime "
+            "would not let parts read them from here; choose another folder, into which they are copied"
+        )
+    names = [*(part.file for part in plan.parts), plan.manifest]
+    kept = {model.path.name, Path(os.path.realpath(model.path)).name, *(one.location for one in references(model))}
+    workspace = folder / f".dnn-partition-{secrets.token_hex(8)}"
+    draft, former = workspace / "plan", workspace / "former"
+    try:
+        _replaced_files(folder, names, kept, overwrite=overwrite)
+        workspace.mkdir(mode=0o700)
+        draft.mkdir()
+        former.mkdir()
+        saved = _write(plan, draft, folder, "leave", hash_weights=hash_weights)
+        # Once more, as for a folder of its own.
+        old = _replaced_files(folder, names, kept, overwrite=overwrite)
+        try:
+            for name in old:
+                (folder / name).rename(former / name)
+            for name in names:
+                (draft / name).rename(folder / name)
+        except BaseException:
+            for name in names:
+                if not (draft / name).exists():
+                    (folder / name).unlink(missing_ok=True)
+            for name in old:
+                if (former / name).exists():
+                    (former / name).rename(folder / name)
+            raise
+    except OSError as error:
+        raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+    return replace(saved, source=folder)
+
+
+def _replaced_files(folder: Path, names: list[str], kept: set[str], *, overwrite: bool) -> list[str]:
+    """Return the files of an earlier plan in a model's folder that give way to a new one."""
+    taken = [name for name in names if os.path.lexists(folder / name)]
+    if not taken:
+        return []
+    if not overwrite:
+        raise InputError(
+            f"output folder '{folder}' is the model's own and holds '{taken[0]}' already; choose another, "
+            "or pass --force (overwrite=True)"
+        )
+    earlier = _files_of_plan(folder / names[-1]) - kept
+    foreign = next((name for name in taken if name not in earlier or not _is_plain(folder / name)), None)
+    if foreign is not None:
+        raise InputError(
+            f"output folder '{folder}' holds '{foreign}', which is the model's or which no plan wrote, so it is not "
+            "replaced; choose another"
+        )
+    return sorted(name for name in earlier if Path(name).name == name and _is_plain(folder / name))
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _move_into_place(draft: Path, folder: Path, former: Path) -> None:
@@ -142,13 +293,16 @@ def _remove_workspace(workspace: Path, former: Path, folder: Path) -> None:
     shutil.rmtree(workspace, ignore_errors=True)
 
 
-def load_plan(folder: str | PathLike[str]) -> Plan:
+def load_plan(folder: str | PathLike[str], *, check_weights: bool = False) -> Plan:
     """Read a saved plan.
 
     Parameters
     ----------
     folder : path
         As `Plan.save` wrote it.
+    check_weights : bool
+        Also read and hash the weights that lie in files of their own; otherwise only the sizes of these files are
+        compared. The plan must have been saved with ``hash_weights``.
 
     Returns
     -------
@@ -157,13 +311,30 @@ def load_plan(folder: str | PathLike[str]) -> Plan:
     Raises
     ------
     InputError
-        ``plan.json`` is missing, of another version or damaged; a part is missing or is not the one that was saved.
+        ``plan.json`` is missing, of another version or damaged; a part or a file of weights is missing or is not the
+        one that was saved.
     """
-    from partition.runtime.parts import check_part
-
     folder = Path(folder)
     path = folder / PLAN_FILE
     plan = plan_from_json(read_json(path, "plan file"), f"plan file '{path}'", folder)
-    for part in plan.parts:
-        check_part(folder, part)
+    check_files(folder, plan.parts, check_weights=check_weights)
     return plan
+
+
+def load_saved(folder: Path, *, check_weights: bool = False) -> Runnable:
+    """Read a saved plan, or a model in parts where the folder holds that and no plan; see `load_plan`."""
+    if (folder / ModelParts.manifest).is_file() and not (folder / PLAN_FILE).is_file():
+        return load_parts(folder, check_weights=check_weights)
+    return load_plan(folder, check_weights=check_weights)
+
+
+def check_files(folder: Path, parts: Sequence[PlanPart], *, check_weights: bool) -> None:
+    """Check that all files of a plan, or of a model in parts, are those that were saved; see `load_plan`."""
+    from partition.runtime.parts import check_part, check_weights_file
+
+    for part in parts:
+        check_part(folder, part)
+    if check_weights:
+        # Parts may share the data of the model that they lie beside.
+        for weights in dict.fromkeys(one for part in parts for one in part.weights_files):
+            check_weights_file(folder, weights, contents=True)

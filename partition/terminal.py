@@ -96,6 +96,9 @@ def print_plan(plan: "Plan", out: Path | None, times: dict[str, float], verifica
         shown.print(f"; written and opened in {times['write_and_open_s']:.2f} s:")
         for part in plan.parts:
             shown.print(f"  {out / part.file}  {format_bytes(part.file_bytes or 0)}", soft_wrap=True)
+            for weights in part.weights_files:
+                how = format_bytes(weights.size_bytes) if weights.own else "stays as it is, read by this part"
+                shown.print(f"  {out / weights.file}  {how}", soft_wrap=True)
         shown.print(f"  {out / 'plan.json'}", soft_wrap=True)
     else:
         shown.print("; nothing written (-o FOLDER writes the parts)")

@@ -158,3 +158,56 @@ def folds(problem):
             around[a].discard(gone)
             around[a] |= others - {a}
     return True
+
+
+def legal_cut(nodes, inputs, outputs, cut):
+    """Tell whether tensors are a legal cut of a graph, straight from the definition.
+
+    Every path from an input to an output meets the cut, no member is downstream of another, and each member lies on
+    such a path. ``nodes`` are pairs of what a node reads, captures of its bodies included, and what it writes; a tensor
+    inside a body is in none of them, so it is no member of any legal cut.
+    """
+    cut = set(cut)
+    from_inputs, to_outputs = _downstream(nodes, inputs), _upstream(nodes, outputs)
+    if not cut or not cut <= from_inputs & to_outputs:
+        return False
+    if _downstream(nodes, set(inputs) - cut, stop=cut) & set(outputs):
+        return False
+    return not any((_downstream(nodes, {member}) - {member}) & cut for member in cut)
+
+
+def _downstream(nodes, start, stop=frozenset()):
+    """Return the tensors that can be reached, those of ``start`` included, without passing one of ``stop``."""
+    reached = set(start)
+    while True:
+        fresh = {name for reads, writes in nodes if reached & set(reads) for name in writes} - reached - set(stop)
+        if not fresh:
+            return reached
+        reached |= fresh
+
+
+def _upstream(nodes, goal):
+    reached = set(goal)
+    while True:
+        fresh = {name for reads, writes in nodes if reached & set(writes) for name in reads} - reached
+        if not fresh:
+            return reached
+        reached |= fresh
+
+
+def nodes_of_onnx(graph):
+    """Return the pairs of reads and writes of an ONNX graph's nodes for `legal_cut`, weights left out."""
+    weights = {tensor.name for tensor in graph.initializer} | {one.values.name for one in graph.sparse_initializer}
+    return [(_reads(node) - weights - {""}, set(node.output) - {""}) for node in graph.node]
+
+
+def _reads(node):
+    found = set(node.input)
+    for attribute in node.attribute:
+        for body in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+            own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+            own |= {one.values.name for one in body.sparse_initializer}
+            own |= {name for inner in body.node for name in inner.output}
+            used = {value.name for value in body.output}.union(*(_reads(inner) for inner in body.node))
+            found |= used - own
+    return found

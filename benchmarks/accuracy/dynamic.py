@@ -13,7 +13,8 @@ from benchmarks.accuracy.machine import calibrated_machine
 from benchmarks.section import Section, table
 from benchmarks.settings import SEED, Settings
 from graph_io import kernel_list, load_graph, micro_benchmarks
-from graph_io.shapes import input_dtypes, random_inputs
+from graph_io.inputs import random_inputs
+from graph_io.shapes import input_dtypes
 from partition.latency.baselines import BASELINES
 from partition.latency.calibration import TimedFeatures, TimedKernel
 from partition.latency.goodness import mean_absolute_percentage_error, r_squared

@@ -13,7 +13,8 @@ from benchmarks.result import Bar
 from benchmarks.section import Section, table
 from benchmarks.settings import SEED, Settings
 from graph_io import load_graph
-from graph_io.shapes import input_dtypes, random_inputs
+from graph_io.inputs import random_inputs
+from graph_io.shapes import input_dtypes
 from partition.latency.machines import Machine
 from partition.latency.predict import predict_layers
 from partition.load.calibration import accuracy_of

@@ -17,7 +17,7 @@ from benchmarks.settings import Settings
 from benchmarks.zoo import NETWORKS
 from benchmarks.zoo.files import network_file, network_inputs
 from graph_io import KernelFeatures, LayerGraph, load_graph, split
-from graph_io.shapes import random_inputs
+from graph_io.inputs import random_inputs
 from partition.latency.conversions import measure_conversions
 from partition.latency.machines import Machine
 from partition.latency.measure import measure_kernels

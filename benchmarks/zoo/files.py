@@ -11,7 +11,8 @@ from benchmarks.models import built_file
 from benchmarks.settings import SEED
 from benchmarks.zoo import NETWORKS
 from graph_io import LayerGraph
-from graph_io.shapes import input_dtypes, random_inputs
+from graph_io.inputs import random_inputs
+from graph_io.shapes import input_dtypes
 
 
 def network_file(name: str, cache: Path | None) -> AbstractContextManager[Path]:

@@ -196,6 +196,8 @@ def latencies_for(timings: Timings, graph: "LayerGraph") -> tuple[dict[str, floa
 def profile_command(graph: "LayerGraph") -> str:
     """Return the command that measures a model as a graph has it."""
     dims = "".join(f" --dim {shlex.quote(f'{name}={size}')}" for name, size in graph.graph["dims"].items())
+    if graph.graph["given_inputs"] is not None:
+        dims = " --input FILE.npz"
     granularity = "" if graph.graph["granularity"] == "layer" else f" --granularity {graph.graph['granularity']}"
     return f"dnn-partition profile MODEL{dims}{granularity} -o timings.json"
 
@@ -203,7 +205,8 @@ def profile_command(graph: "LayerGraph") -> str:
 def _node_weights(graph: "LayerGraph") -> dict[str, float]:
     from graph_io import load_graph
 
-    nodes = load_graph(graph.graph["model"], dims=graph.graph["dims"], granularity="node")
+    dims, inputs = graph.graph["dims"], graph.graph["given_inputs"]
+    nodes = load_graph(graph.graph["model"], dims=dims, granularity="node", inputs=inputs)
     weights = sharing_weights({layer: data["layer"] for layer, data in nodes.nodes(data=True)})
     return {data["layer"].nodes[0]: weights[layer] for layer, data in nodes.nodes(data=True)}
 

@@ -169,7 +169,8 @@ def _load_models(
     import onnxruntime
 
     from graph_io import load_benchmarks
-    from graph_io.shapes import input_dtypes, random_inputs
+    from graph_io.inputs import random_inputs
+    from graph_io.shapes import input_dtypes
 
     seconds = max(FEWEST_SECONDS, (QUICK_SECONDS if quick else DEFAULT_SECONDS) / len(threads))
     found = []
@@ -216,7 +217,8 @@ def _finished(layers: float, time_spent: float) -> float:
 
 def _time(model: "MicroBenchmark", threads: Sequence[int], provider: str) -> list[TimedModel]:
     from graph_io import kernel_list, load_graph
-    from graph_io.shapes import input_dtypes, random_inputs
+    from graph_io.inputs import random_inputs
+    from graph_io.shapes import input_dtypes
 
     graph = load_graph(model.model, granularity="node")
     kernels = kernel_list(graph, level=kernel_level(provider))

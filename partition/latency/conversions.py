@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from partition.latency.overhead import measure_overhead
-from partition.latency.profiling import Repetition, kernel_level, profile_runs
+from partition.latency.profiling import LEAST_SHARE, Repetition, kernel_level, profile_runs
 from partition.latency.timings import TensorConversion
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def measure_conversions(graph: "LayerGraph", *, threads: int, provider: str) -> 
 
     def total_s(extras: "Iterable[Extra]") -> float:
         # What is saved behind the cut counts against what is added there, not against the layers.
-        return max(0.0, sum(extra.count * kernel_s[extra.shape].get(extra.operator, 0.0) for extra in extras))
+        return max(0.0, sum(extra.count * kernel_s[extra.shape][extra.operator] for extra in extras))
 
     return tuple(TensorConversion(one.tensor, total_s(one.leaving), total_s(one.entering)) for one in needed)
 
@@ -49,6 +49,7 @@ def measure_conversions(graph: "LayerGraph", *, threads: int, provider: str) -> 
 def _kernel_seconds(shape: tuple[int, ...], threads: int, provider: str) -> dict[str, float]:
     """Return the seconds that each operator of a conversion takes at this shape."""
     from graph_io import conversion_benchmark, kernel_list, load_graph, random_inputs
+    from graph_io.layouts import REORDERS
 
     model = conversion_benchmark(shape)
     kernels = kernel_list(load_graph(model, granularity="node"), level=kernel_level(provider))
@@ -62,9 +63,11 @@ def _kernel_seconds(shape: tuple[int, ...], threads: int, provider: str) -> dict
         repetition=_REPETITION,
     )
     profiler_s = measure_overhead(threads, provider).profiler_s
-    shown = {kernel.features.op_type: runs.profile.kernels_s.get(kernel.key) for kernel in kernels}
-    return {
-        operator: max(0.0, float(np.median(taken)) - profiler_s)
-        for operator, taken in shown.items()
-        if taken is not None
-    }
+    found = {}
+    for kernel in kernels:
+        if kernel.key in runs.profile.kernels_s:
+            shown_s = float(np.median(runs.profile.kernels_s[kernel.key]))
+            found[kernel.features.op_type] = max(shown_s - profiler_s, LEAST_SHARE * shown_s)
+    # Some numbers of channels enter blocks but do not leave them in this model, or the other way round.
+    reorder_s = max((found[name] for name in REORDERS if name in found), default=0.0)
+    return dict.fromkeys(REORDERS, reorder_s) | found

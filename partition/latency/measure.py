@@ -19,6 +19,7 @@ from partition.latency.host import available_processors, host_hardware, host_nam
 from partition.latency.overhead import measure_overhead
 from partition.latency.profiling import (
     CPU_PROVIDER,
+    LEAST_SHARE,
     MEASUREMENT,
     Profile,
     Repetition,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 # The share of the profiled time that may belong to kernels without a layer; above, the proportions would be wrong.
 _MOST_LOST = 0.01
-# What is left of a kernel, as a share of what the profiler shows, once the profiler's own time is taken off.
-_LEAST_SHARE = 0.1
 
 
 def measure(
@@ -71,7 +70,7 @@ def measure(
     provider : str
         Execution provider of the runtime; what it lacks the CPU does.
     inputs : mapping of str to numpy.ndarray, optional
-        Inputs to run on, of the shapes that the model has with `dims`; seeded random ones if not given.
+        Inputs to run on, which tell the symbolic dimensions; seeded random ones if not given.
     name : str, optional
         The machine's name in the result; its host name if not given.
     progress : callable, optional
@@ -85,11 +84,11 @@ def measure(
     Raises
     ------
     graph_io.ModelError
-        The model cannot be loaded, opened or run, or its kernels cannot be followed back to its layers.
+        The model cannot be loaded, opened or run, or its kernels cannot be followed back to its layers; an input that
+        is missing, unknown or of another type or shape than the model's.
     InputError
-        A thread count that is not a whole number from 1 to 1024, a provider that this host lacks, a blank name; an
-        input that is missing, unknown or of another type or shape than the model's; a model that is too small for the
-        profiler's clock, or of whose profiled time more than 1 % belongs to no layer.
+        A thread count that is not a whole number from 1 to 1024, a provider that this host lacks, a blank name; a
+        model that is too small for the profiler's clock, or of whose profiled time more than 1 % belongs to no layer.
     """
     import onnxruntime
 
@@ -101,8 +100,8 @@ def measure(
         raise InputError(f"the machine's name is {name!r}; give a text that is not blank, or none for the host name")
     check_provider(provider)
     used_threads = threads if threads is not None else available_processors()
-    graph = load_graph(model, dims=dims, granularity=granularity)
-    fed = _inputs(graph, inputs)
+    graph = load_graph(model, dims=dims, granularity=granularity, inputs=inputs)
+    fed = _inputs(graph)
     measured = measure_kernels(graph, fed, threads=used_threads, provider=provider, progress=progress)
     layers, shared = _attribute(graph, measured)
     runs = measured.runs
@@ -136,31 +135,14 @@ def _spread(seconds: NDArray[np.float64]) -> float:
     return float(high - low)
 
 
-def _inputs(graph: "LayerGraph", inputs: Mapping[str, NDArray[Any]] | None) -> dict[str, NDArray[Any]]:
-    """Return the inputs to run on: made here, or a user's own once they fit the graph."""
-    from graph_io.shapes import input_dtypes, random_inputs
+def _inputs(graph: "LayerGraph") -> dict[str, NDArray[Any]]:
+    """Return the inputs to run on: a user's own, which loading has checked, or random ones."""
+    from graph_io import input_dtypes, random_inputs
 
-    shapes: Mapping[str, tuple[int, ...]] = graph.graph["input_shapes"]
-    dtypes = input_dtypes(graph.graph["model"])
-    if inputs is None:
-        return random_inputs(shapes, dtypes)
-    unknown = next((name for name in inputs if name not in shapes), None)
-    if unknown is not None:
-        raise InputError(f"input {unknown!r} is not in the model; its inputs are {', '.join(shapes)}")
-    for name, shape in shapes.items():
-        if name not in inputs:
-            raise InputError(f"input {name!r} is missing; the model's inputs are {', '.join(shapes)}")
-        array = inputs[name]
-        if not isinstance(array, np.ndarray):
-            raise InputError(f"input {name!r} is a {type(array).__name__}; pass a numpy array")
-        if array.dtype.name != dtypes[name]:
-            raise InputError(f"input {name!r} is of type {array.dtype}, the model's is {dtypes[name]}; pass that")
-        if array.shape != tuple(shape):
-            raise InputError(
-                f"input {name!r} has the shape {list(array.shape)}, the model has it as {list(shape)}; "
-                "pass an array of that shape, or the array's dimensions as dims"
-            )
-    return {name: inputs[name] for name in shapes}
+    given: dict[str, NDArray[Any]] | None = graph.graph["given_inputs"]
+    if given is not None:
+        return given
+    return random_inputs(graph.graph["input_shapes"], input_dtypes(graph.graph["model"]))
 
 
 def _unattributed(model: str, known: Collection[str], profile: Profile) -> tuple[str, ...]:
@@ -229,6 +211,7 @@ def measure_kernels(
         name,
         known=sharing,
         threads=threads,
+        weights=graph.graph["model"].weights,
         provider=provider,
         repetition=repetition,
         progress=progress,
@@ -242,7 +225,7 @@ def measure_kernels(
         together_s = runs.profile.kernels_s[kernel.key]
         shown_s = float(np.median(together_s))
         # The profiler shows every kernel a little longer than it is; small ones took less than that alone.
-        seconds[number] = share * max(shown_s - sharing[kernel.key] * profiler_s, _LEAST_SHARE * shown_s)
+        seconds[number] = share * max(shown_s - sharing[kernel.key] * profiler_s, LEAST_SHARE * shown_s)
         spread_s[number] = share * _spread(together_s)
     if seconds.sum() <= 0:
         raise InputError(

@@ -32,7 +32,8 @@ class Overhead:
 def measure_overhead(threads: int, provider: str) -> Overhead:
     """Measure the overhead on this machine: a line over the number of kernels; about a fifth of a second, once."""
     from graph_io import kernel_list, load_graph, overhead_benchmarks
-    from graph_io.shapes import input_dtypes, random_inputs
+    from graph_io.inputs import random_inputs
+    from graph_io.shapes import input_dtypes
 
     counts, whole_s, profiled_s = [], [], []
     for benchmark in overhead_benchmarks():

@@ -92,19 +92,21 @@ def predict_layers(
     count = _threads(machine, calibration, threads)
     level = kernel_level(machine.runtime.provider)
     kernels, conversions = kernel_list(graph, level=level), layout_conversions(graph, level=level)
-    extras = [one for both in conversions for one in (*both.leaving, *both.entering)]
-    features = [*(one.features for one in kernels), *(one.features for one in extras)]
-    priced = _price(machine, calibration, features, count, regression)
-    extra_s = dict(zip(extras, priced.seconds[len(kernels) :], strict=True))
+    priced = _price(machine, calibration, [one.features for one in kernels], count, regression)
+    extras = {
+        (one.operator, one.shape): one.features for both in conversions for one in (*both.leaving, *both.entering)
+    }
+    extra_s = dict(
+        zip(extras, _price(machine, calibration, list(extras.values()), count, regression).seconds, strict=True)
+    )
     shared = any(len(kernel.layers) > 1 for kernel in kernels)
     weights = sharing_weights({layer: data["layer"] for layer, data in graph.nodes(data=True)}) if shared else {}
     call_s = calibration.overhead(count).call_s / max(1, len(kernels))
     seconds = dict.fromkeys(graph.nodes, 0.0)
     deviations: dict[str, dict[str, float]] = {layer: {} for layer in graph.nodes}
     memory_s = dict.fromkeys(graph.nodes, 0.0)
-    # What a cut would add stands behind the kernels.
     for kernel, own_s, deviation_s, bytes_s, source in zip(
-        kernels, priced.seconds, priced.deviations_s, priced.bytes_s, priced.sources, strict=False
+        kernels, priced.seconds, priced.deviations_s, priced.bytes_s, priced.sources, strict=True
     ):
         total_s = own_s + call_s
         for layer, share in layer_shares(kernel.layers, weights):
@@ -120,8 +122,8 @@ def predict_layers(
         _notes(machine, kernels, seconds, priced),
         {
             both.tensor: (
-                max(0.0, sum(one.count * extra_s[one] for one in both.leaving)),
-                max(0.0, sum(one.count * extra_s[one] for one in both.entering)),
+                max(0.0, sum(one.count * extra_s[one.operator, one.shape] for one in both.leaving)),
+                max(0.0, sum(one.count * extra_s[one.operator, one.shape] for one in both.entering)),
             )
             for both in conversions
         },
@@ -154,6 +156,8 @@ class _Priced:
 def _price(
     machine: Machine, calibration: Calibration, features: Sequence[KernelFeatures], threads: int, regression: str
 ) -> _Priced:
+    if not features:
+        return _Priced([], [], [], [], Counter(), 0)
     if regression == NAME:
         found = calibration.own_regression.predict(features, threads=threads)
         kernel_s, relative, groups = found.seconds, found.deviation, found.groups

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 CPU_PROVIDER = "CPUExecutionProvider"
+LEAST_SHARE = 0.1
+"""What is left of a kernel, as a share of what the profiler shows, once the profiler's own time is taken off."""
 _WARM_UP_RUNS = 3
 # So many runs of one session follow each other: the first after the other session's finds the caches full of that
 # one's weights, and does not count.
@@ -105,6 +107,7 @@ def profile_runs(
     provider: str = CPU_PROVIDER,
     repetition: Repetition = MEASUREMENT,
     bound: bool = False,
+    weights: Path | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Runs:
     """Alternate blocks of profiled and unprofiled runs, so that a drift of the machine's speed meets both.
@@ -125,6 +128,8 @@ def profile_runs(
     repetition : Repetition
     bound : bool
         Bind inputs and outputs once instead of handing them over at each run, so that they cost no time.
+    weights : pathlib.Path, optional
+        Folder in whose files the model's weights lie.
     progress : callable, optional
         Called with the finished share, 0 to 1.
 
@@ -137,12 +142,16 @@ def profile_runs(
     """
     import onnxruntime
 
+    from graph_io.external import folder_entries
+
     check_provider(provider)
 
     def open_session(prefix: str | None) -> "onnxruntime.InferenceSession":
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
+        for key, value in folder_entries(weights).items():
+            options.add_session_config_entry(key, value)
         if prefix is not None:
             options.enable_profiling = True
             options.profile_file_prefix = prefix

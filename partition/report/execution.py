@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from partition.latency.timings import Timings
-from partition.plan import Plan
+from partition.plan import Runnable
 from partition.runtime.session import Array
 from partition.runtime.verify import Verification
 from partition.units import format_duration
@@ -19,7 +19,7 @@ _SLOWEST_SHOWN = 15
 
 
 def execution_json(
-    plan: Plan, outputs: Mapping[str, Array], seconds: Sequence[float], verification: Verification | None
+    plan: Runnable, outputs: Mapping[str, Array], seconds: Sequence[float], verification: Verification | None
 ) -> dict[str, Any]:
     """Return a run as plain JSON values."""
     content: dict[str, Any] = {
@@ -37,7 +37,7 @@ def execution_json(
 
 
 def execution_view(
-    plan: Plan,
+    plan: Runnable,
     outputs: Mapping[str, Array],
     seconds: Sequence[float],
     verification: Verification | None,

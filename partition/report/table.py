@@ -17,13 +17,34 @@ _UNCERTAINTY_NOTE = (
 
 
 def plan_text(plan: Plan) -> str:
-    """Return a plan's tables as plain text."""
-    from rich.console import Console
+    """Return a plan's tables as plain text; where rich is not installed, its lines without tables."""
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError:
+        return "\n".join(_plain_lines(plan))
 
     buffer = StringIO()
     console = Console(file=buffer, width=_WIDTH, color_system=None, legacy_windows=False)
     print_plan(plan, console)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def _plain_lines(plan: Plan) -> list[str]:
+    lines = [
+        f"{plan.model.name}: {_headline(plan)}",
+        _certainty(plan),
+        f"link   {plan.link}",
+        f"device {plan.device.name} ({plan.device.kind}), server {plan.server.name} ({plan.server.kind})",
+    ]
+    for number, stage in enumerate(plan.stages):
+        files = ", ".join(plan.parts[index].file for index in stage.parts) or "nothing"
+        lines.append(f"{number} {stage.machine}: {files}, {stage.n_layers} layers, {_ms(stage.compute_s)} ms")
+        if number < len(plan.messages):
+            message = plan.messages[number]
+            names = _names(message.tensors) if message.tensors else "only the request"
+            time = _ms(message.transfer_s + message.delay_s)
+            lines.append(f"  {message.direction}: {names}, {format_bytes(message.size_bytes)}, {time} ms")
+    return lines
 
 
 def print_plan(plan: Plan, console: "Console") -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from partition.errors import InputError
-from partition.plan import Plan
+from partition.plan import Runnable
 from partition.runtime.session import Array
 
 # What zipfile, zlib and NumPy raise on a damaged, encrypted or oddly compressed file.
@@ -50,9 +50,9 @@ def read_inputs(path: Path) -> dict[str, Array]:
         ) from error
 
 
-def default_inputs(plan: Plan) -> dict[str, Array]:
+def default_inputs(plan: Runnable) -> dict[str, Array]:
     """Make seeded random inputs of the planned shapes."""
-    from graph_io.shapes import random_inputs
+    from graph_io.inputs import random_inputs
 
     inputs = plan.model.inputs
     return random_inputs({one.name: one.shape for one in inputs}, {one.name: one.dtype for one in inputs})
@@ -73,7 +73,9 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
             with zipfile.ZipFile(draft, "x", allowZip64=True) as archive:
                 for name, value in outputs.items():
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                        np.lib.format.write_array(file, value, allow_pickle=False)
+                        # Strings come as objects, which would be pickled.
+                        plain = value.astype(np.str_) if value.dtype.kind == "O" else value
+                        np.lib.format.write_array(file, plain, allow_pickle=False)
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)

@@ -1,21 +1,22 @@
 """The parts of a plan as bytes and as open ONNX Runtime sessions; files are checked before they are used."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graph_io import runtime_reason, split
+from graph_io import runtime_reason
 from partition.errors import InputError
-from partition.plan import Plan, PlanPart
+from partition.plan import PlanPart, Runnable, WeightsFile
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_READ_BYTES = 1 << 20
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
-def part_bytes(plan: Plan) -> list[bytes]:
+def part_bytes(plan: Runnable) -> list[bytes]:
     """Return the serialised parts of a plan, cut from its model or read from its folder.
 
     Raises
@@ -24,6 +25,9 @@ def part_bytes(plan: Plan) -> list[bytes]:
         A file is missing, or is not the one that was saved with the plan.
     """
     if not isinstance(plan.source, Path):
+        # Here, because cutting needs onnx, which a device that only runs saved plans need not have.
+        from graph_io import split
+
         submodels = split(plan.source, [part.layers for part in plan.parts])
         return [submodel.proto.SerializeToString() for submodel in submodels]
     contents = []
@@ -48,14 +52,51 @@ def check_part(folder: Path, part: PlanPart) -> None:
     """
     if Path(part.file).name != part.file:
         raise InputError(f"part '{part.file}' of the plan in '{folder}' is a path; parts lie in the plan's own folder")
-    path, digest = folder / part.file, hashlib.sha256()
+    path = folder / part.file
     try:
-        with open(path, "rb") as file:
-            while block := file.read(_READ_BYTES):
-                digest.update(block)
+        sha256 = file_sha256(path)
     except OSError as error:
         raise _unreadable(path, error) from error
-    _compare(path, part, digest.hexdigest())
+    _compare(path, part, sha256)
+    for weights in part.weights_files:
+        check_weights_file(folder, weights)
+
+
+def check_weights_file(folder: Path, weights: WeightsFile, *, contents: bool = False) -> None:
+    """Check that a file of weights is there and as long as it was, and its contents if asked.
+
+    Raises
+    ------
+    InputError
+        It is missing, another, or outside of the plan's folder; or its contents were not hashed when it was saved.
+    """
+    path = folder / weights.file
+    inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    if os.path.isabs(weights.file) or not inside:
+        raise InputError(f"weights '{weights.file}' of the plan in '{folder}' lie outside of the plan's own folder")
+    try:
+        size_bytes = path.stat().st_size
+        digest = file_sha256(path) if contents else None
+    except OSError as error:
+        raise InputError(f"weights '{path}' cannot be read: {error.strerror or error}; save the plan again") from error
+    if size_bytes != weights.size_bytes:
+        raise InputError(
+            f"weights '{path}' have {size_bytes} bytes, and {weights.size_bytes} when the plan was saved; save it again"
+        )
+    if contents and weights.sha256 is None:
+        raise InputError(
+            f"weights '{path}' cannot be checked: the plan was saved without their hashes; save it with --hash-weights"
+        )
+    if digest != (weights.sha256 if contents else None):
+        raise InputError(
+            f"weights '{path}' are not those that were saved with this plan (their hash differs); save it again"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file without holding it in memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
@@ -69,14 +110,31 @@ def _compare(path: Path, part: PlanPart, sha256: str) -> None:
         )
 
 
-def session_options(*, threads: int | None) -> "onnxruntime.SessionOptions":
-    """Return the runtime's options for a part or a whole model: its default optimisation level, quiet."""
+def session_options(
+    *, threads: int | None, weights: Path | None = None, optimize: bool = True
+) -> "onnxruntime.SessionOptions":
+    """Return the runtime's options for a part or a whole model: its default optimisation level, quiet.
+
+    Parameters
+    ----------
+    threads : int or None
+        The runtime's choice if None.
+    weights : pathlib.Path, optional
+        Folder in whose files the weights lie, for a model that is given as bytes.
+    optimize : bool
+        If not, the session is opened to see whether the runtime takes the model, and no weight is read or packed.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if threads is not None:
         options.intra_op_num_threads = threads
+    if weights is not None:
+        options.add_session_config_entry(_WEIGHTS_FOLDER, str(weights))
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", "1")
     return options
 
 
@@ -97,7 +155,7 @@ def open_part(content: str | bytes, name: str, options: Any) -> "onnxruntime.Inf
 
 
 def open_parts(
-    plan: Plan, *, threads: int | Mapping[str, int | None] | None
+    plan: Runnable, *, threads: int | Mapping[str, int | None] | None
 ) -> "tuple[onnxruntime.InferenceSession, ...]":
     """Open all parts of a plan, in order, with so many threads each, or by the machine that a part is for.
 
@@ -107,8 +165,12 @@ def open_parts(
         A file is missing or another, the runtime refuses a part, or the parts do not belong together.
     """
     machine_of = {number: stage.machine for stage in plan.stages for number in stage.parts}
+    # Files of a saved plan name their weights relative to themselves.
+    weights = None if isinstance(plan.source, Path) else plan.source.graph["model"].weights
     options = [
-        session_options(threads=threads.get(machine_of[number]) if isinstance(threads, Mapping) else threads)
+        session_options(
+            threads=threads.get(machine_of[number]) if isinstance(threads, Mapping) else threads, weights=weights
+        )
         for number in range(len(plan.parts))
     ]
     sources: list[str | bytes]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from graph_io import runtime_reason
 from partition.errors import InputError
-from partition.plan import Plan
+from partition.plan import Runnable
 from partition.runtime.parts import open_parts
 from partition.units import check_threads
 
@@ -39,9 +39,9 @@ class SplitSession:
     ...     outputs = session.run({"data": image})
     """
 
-    def __init__(self, plan: Plan, sessions: "tuple[onnxruntime.InferenceSession, ...]") -> None:
+    def __init__(self, plan: Runnable, sessions: "tuple[onnxruntime.InferenceSession, ...]") -> None:
         self._plan = plan
-        self._steps = [_step(part.file, session) for part, session in zip(plan.parts, sessions, strict=True)]
+        self._steps = [open_step(part.file, session) for part, session in zip(plan.parts, sessions, strict=True)]
         self._input_types: dict[str, tuple[Any, list[Any]]] = {}
         for session in sessions:
             for value in session.get_inputs():
@@ -119,7 +119,8 @@ class SplitSession:
             numpy_type, dims = self._input_types.get(name, (None, []))
             if name in self._input_types and numpy_type is not None:
                 # Compared as a whole: the runtime would read swapped bytes as they lie.
-                if value.dtype != np.dtype(numpy_type):
+                texts = numpy_type is np.object_ and value.dtype.kind == "U"
+                if value.dtype != np.dtype(numpy_type) and not texts:
                     raise InputError(
                         f"input '{name}' has type {value.dtype}, the model takes {np.dtype(numpy_type)}; "
                         "convert it first, nothing is cast here"
@@ -147,10 +148,11 @@ class _Step:
             produced: list[Any] = self.session.run(list(self.outputs), dict(values))
             return produced
         # bfloat16 and its kind stay in the runtime's own containers on their way from part to part.
-        import onnxruntime
+        from graph_io.inputs import runtime_value
 
         wrapped = {
-            name: onnxruntime.OrtValue.ortvalue_from_numpy(value) if isinstance(value, np.ndarray) else value
+            # ml_dtypes writes float8_e5m2 for what ONNX calls float8e5m2.
+            name: runtime_value(value, value.dtype.name.replace("_", "")) if isinstance(value, np.ndarray) else value
             for name, value in values.items()
         }
         results = self.session.run_with_ort_values(list(self.outputs), wrapped)
@@ -158,7 +160,8 @@ class _Step:
         return [value if kind is None else value.numpy() for value, kind in zip(results, types, strict=True)]
 
 
-def _step(name: str, session: "onnxruntime.InferenceSession") -> _Step:
+def open_step(name: str, session: "onnxruntime.InferenceSession") -> _Step:
+    """Wrap an open part, or a whole model, so that tensors of any type can go in and come out."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     known = all(_numpy_type(value.type) is not None for value in (*inputs, *outputs))
     return _Step(name, session, tuple(one.name for one in inputs), tuple(one.name for one in outputs), known)
@@ -168,7 +171,7 @@ def _numpy_type(runtime_type: str) -> Any:
     return _NUMPY_TYPES.get(runtime_type.removeprefix("tensor(").removesuffix(")"))
 
 
-def open_session(plan: Plan, *, threads: int | None) -> SplitSession:
+def open_session(plan: Runnable, *, threads: int | None) -> SplitSession:
     """Open a plan's parts; see `Plan.session`."""
     encoded = plan.sent_encoded_input
     if encoded is not None:

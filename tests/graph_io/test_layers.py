@@ -173,9 +173,10 @@ def test_external_data_changes_nothing(tmp_path):
     assert graph.graph["structure_sha256"] == expected.graph["structure_sha256"]
     feeds = inputs_of(made)
     parts = graph_io.split(graph, [[layer] for layer in graph])
+    protos = [part.embedded() for part in parts]
     for file in tmp_path.iterdir():
-        file.unlink()  # the parts hold their weights themselves
-    assert worst_error(run_parts([part.proto for part in parts], feeds, ["y"]), run_whole(made, feeds)) <= TOLERANCE
+        file.unlink()  # these hold their weights themselves
+    assert worst_error(run_parts(protos, feeds, ["y"]), run_whole(made, feeds)) <= TOLERANCE
 
 
 # -- arithmetic ---------------------------------------------------------------------------------------------------

@@ -35,15 +35,18 @@ def test_parts_reorder_what_the_conversions_say(graph):
     whole = reorders(graph)
     if not whole and not conversions:
         pytest.skip("this processor's runtime has no layout of its own")
-    cuts = [tensor for tensor in single_tensor_cuts(graph) if tensor in conversions]
-    assert len(cuts) >= (0 if graph.graph["name"] == "shufflenet" else 5)
+    ends = {*graph.graph["inputs"], *graph.graph["outputs"]}
+    # A pooling over whole images at the very start of a part is put into blocks, which is not followed.
+    pooled = {name for node in graph.graph["model"].proto.graph.node if "Global" in node.op_type for name in node.input}
+    cuts = [tensor for tensor in single_tensor_cuts(graph) if tensor not in ends | (pooled - set(conversions))]
+    assert len(cuts) > 5
     for tensor in cuts[:: max(1, len(cuts) // scaled(8, 100))]:
         head = head_of_cut(graph, [tensor])
         layers = [[layer for layer in graph if (layer in head) == inside] for inside in (True, False)]
         parts = [load_graph(load_model(part.proto)) for part in split(graph, layers)]
-        own = conversions[tensor]
+        own = conversions.get(tensor)
         expected = whole.copy()
-        for extra in (*own.leaving, *own.entering):
+        for extra in (*own.leaving, *own.entering) if own is not None else ():
             if extra.operator in REORDERS:
                 expected[f"{extra.operator} {list(extra.shape)}"] += extra.count
         assert reorders(parts[0]) + reorders(parts[1]) == expected, tensor

@@ -150,19 +150,15 @@ REFUSED = {
     "no output": (broken([node("Tanh", "x", "y")], outputs=[]), "no output"),
     "sequence input": (
         broken([node("ConcatFromSequence", "s", "y", axis=0)], inputs=[SEQUENCE]),
-        "input 's' is a sequence_type, not a tensor",
+        "input 's' is a sequence, not a tensor",
     ),
     "string input": (
         broken([node("Cast", "s", "y", to=TensorProto.FLOAT)], inputs=[value("s", [2], TensorProto.STRING)]),
-        "input 's' has a type without a fixed size",
+        r"input 's' is of strings, which cannot be made up; pass inputs=\{...\} or --input FILE.npz",
     ),
-    "sequence inside": (
-        broken([node("SequenceConstruct", "x x", "s"), node("ConcatFromSequence", "s", "y", axis=0)]),
-        "tensor 's' has no fixed shape and numeric type",
-    ),
-    "string inside": (
-        broken([node("Cast", "x", "text", to=TensorProto.STRING), node("Cast", "text", "y", to=TensorProto.FLOAT)]),
-        "tensor 'text' has no fixed shape and numeric type",
+    "sequence output": (
+        broken([node("SequenceConstruct", "x x", "s")], outputs=[SEQUENCE]),
+        "output 's' of model 'small' is a sequence, an optional or a map, not a tensor",
     ),
     "no rank": (broken([node("Tanh", "x", "y")], inputs={"x": None}), "input 'x' has no shape, not even a rank"),
     "shapes that clash": (

@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 
 import graph_io
-from graph_io.shapes import input_dtypes, random_inputs
+from graph_io.inputs import random_inputs
+from graph_io.shapes import input_dtypes
 from partition import load_plan, partition
 from tests.conftest import LARGE_MODELS
 from tests.partition.costs import timings_of

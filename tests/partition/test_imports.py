@@ -13,9 +13,10 @@ import pytest
 import graph_io
 import partition
 import solvers
+from tests.models import relu_chain
 from tests.partition.conftest import ROOT, command_environment
 
-HEAVY = ("numba", "onnxruntime", "matplotlib", "onnx", "networkx", "scipy", "rich")
+HEAVY = ("numba", "onnxruntime", "matplotlib", "onnx", "networkx", "scipy", "rich", "typer", "psutil")
 
 
 def python(code, *arguments, cwd=ROOT, **environment):
@@ -56,13 +57,20 @@ def test_importing_is_light():
 
 
 def test_the_version_is_light():
-    assert loaded_by(COMMAND_LINE, "--version") == []
+    assert loaded_by(COMMAND_LINE, "--version") == ["typer"]
 
 
 def test_a_small_split_never_loads_the_compiler(small_files, tmp_path):
     loaded = loaded_by(COMMAND_LINE, "split", small_files / "chain.onnx", "-b", "wifi", "-o", tmp_path / "out")
     assert "onnxruntime" in loaded
     assert not {"numba", "matplotlib"} & set(loaded)
+
+
+def test_running_a_saved_plan_loads_the_runtime_alone(tmp_path):
+    plan = partition.partition(relu_chain(), "wifi", granularity="node").save(tmp_path / "out")
+    assert plan.model.input_names == ("x",)
+    code = "import sys; from partition import load_plan; load_plan(sys.argv[1]).session(threads=1)"
+    assert loaded_by(code, tmp_path / "out") == ["onnxruntime"]
 
 
 def test_bad_input_is_found_before_the_runtime_is_loaded():
