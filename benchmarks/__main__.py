@@ -21,6 +21,7 @@ BENCHMARKS = {
     "emit": "what splitting costs: parts against the whole model, and the command against loading the model",
     "accuracy": "predicted costs against the clock: measured, predicted, under load, and the cuts that follow",
     "big": "what planning and splitting a model of 2.3 GB costs in time and memory",
+    "loading": "what load_graph costs against loading, shapes and opening, and how it grows with the nodes",
     "solvers": "what finding the best placement costs, against minimum-cut libraries and HiGHS",
 }
 # Modules that a benchmark needs beyond the library's own.

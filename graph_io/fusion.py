@@ -146,6 +146,8 @@ def optimized_graph(model: Model, *, level: str) -> GraphProto | None:
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
         options.add_session_config_entry("session.disable_prepacking", "1")
+        # Nothing is run, so no memory need be planned.
+        options.enable_mem_pattern = options.enable_mem_reuse = False
         options.graph_optimization_level = {
             "none": levels.ORT_DISABLE_ALL,
             "extended": levels.ORT_ENABLE_EXTENDED,

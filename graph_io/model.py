@@ -248,14 +248,15 @@ def _topological(nodes: list[NodeProto], available: set[str], label: str) -> lis
     waiting: dict[str, list[int]] = {}
     missing = [0] * len(nodes)
     produced = {name for node in nodes for name in node.output if name}
+    reads = [node_reads(node) for node in nodes]
     for index, node in enumerate(nodes):
-        for name in set(node_reads(node)):
+        for name in reads[index]:
             if name in produced:
                 waiting.setdefault(name, []).append(index)
                 missing[index] += 1
             elif name not in available:
                 raise ModelError(f"model '{label}': node '{node.name}' reads tensor '{name}', which nothing produces")
-    if all(_is_sorted(nodes, available)):
+    if _is_sorted(nodes, reads, available):
         return nodes
     ready = [index for index, count in enumerate(missing) if count == 0]
     order: list[NodeProto] = []
@@ -272,11 +273,13 @@ def _topological(nodes: list[NodeProto], available: set[str], label: str) -> lis
     return order
 
 
-def _is_sorted(nodes: list[NodeProto], available: set[str]) -> Iterable[bool]:
+def _is_sorted(nodes: list[NodeProto], reads: list[tuple[str, ...]], available: set[str]) -> bool:
     known = set(available)
-    for node in nodes:
-        yield all(name in known for name in node_reads(node))
+    for node, names in zip(nodes, reads, strict=True):
+        if not known.issuperset(names):
+            return False
         known.update(node.output)
+    return True
 
 
 def _live(nodes: list[NodeProto], wanted: set[str]) -> list[NodeProto]:

@@ -40,6 +40,8 @@ def one_dequantize_per_reader(graph: GraphProto) -> int:
     reader. A scale that depends on the run stays shared: it would have to cross beside each copy. Linear in the size of
     the graph.
     """
+    if not any(_is(node, "DequantizeLinear") for node in graph.node):
+        return 0
     direct: dict[str, list[NodeProto]] = {}
     kept = {value.name for value in graph.output}
     variable = {value.name for value in graph.input}

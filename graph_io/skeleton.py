@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Sized
 from pathlib import Path
 
-import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
@@ -70,7 +69,7 @@ def write_skeleton(proto: ModelProto, folder: Path) -> Path:
     with open(folder / _ZEROS, "wb") as file:
         file.truncate(zeros_bytes)
     path = folder / "skeleton.onnx"
-    onnx.save(bare, path)
+    path.write_bytes(bare.SerializeToString())
     return path
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from onnx import AttributeProto, NodeProto
 
-from graph_io.dataflow import Dataflow
+from graph_io.dataflow import GRAPH_KINDS, Dataflow
 from graph_io.dtypes import dtype_name, size_bytes
 from graph_io.shapes import ShapeAndType
 
@@ -44,7 +44,10 @@ def body_constants(node: NodeProto) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     for attribute in node.attribute:
-        bodies = [attribute.g] if attribute.type == AttributeProto.GRAPH else attribute.graphs
+        kind = attribute.type
+        if kind not in GRAPH_KINDS:
+            continue
+        bodies = [attribute.g] if kind == AttributeProto.GRAPH else attribute.graphs
         for number, body in enumerate(bodies):
             place = f"{node.name}/{attribute.name}" + (f".{number}" if number else "")
             tensors = {tensor.name: tensor for tensor in body.initializer}
