@@ -21,6 +21,8 @@ _TRAINING_INPUT = {
     ("com.microsoft", "BitmaskBiasDropout"): 4,
 }
 FunctionKey = tuple[str, str, str]
+# Every attribute of every node is asked for its type several times, and protobuf looks its constants up slowly.
+GRAPH_KINDS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,9 +72,12 @@ def node_reads(node: NodeProto) -> tuple[str, ...]:
 def node_bodies(node: NodeProto) -> Iterator[GraphProto]:
     """Yield the graphs that a control-flow node holds."""
     for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
+        kind = attribute.type
+        if kind not in GRAPH_KINDS:
+            continue
+        if kind == AttributeProto.GRAPH:
             yield attribute.g
-        elif attribute.type == AttributeProto.GRAPHS:
+        else:
             yield from attribute.graphs
 
 
@@ -110,8 +115,8 @@ def dataflow(proto: ModelProto) -> Dataflow:
     """Trace the tensors of a normalised model. Linear in the size of the graph."""
     graph = proto.graph
     drawing = _drawing_functions(proto)
-    switched_off = _switched_off(graph.node, graph.initializer)
     inputs = tuple(value.name for value in graph.input)
+    switched_off = _switched_off(graph.node, graph.initializer, inputs)
     variable = set(inputs)
     nodes: list[NodeProto] = []
     reads: list[tuple[str, ...]] = []
@@ -165,7 +170,8 @@ def _drawing_functions(proto: ModelProto) -> set[FunctionKey]:
     callers: dict[FunctionKey, list[FunctionKey]] = {}
     found: list[FunctionKey] = []
     for key, function in functions.items():
-        if any(_draws(node, set(), _switched_off(function.node, ())) for node in function.node):
+        switched_off = _switched_off(function.node, (), function.input)
+        if any(_draws(node, set(), switched_off) for node in function.node):
             found.append(key)
         for node in every_node(function.node):
             if called_function(node) in functions:
@@ -178,15 +184,32 @@ def _drawing_functions(proto: ModelProto) -> set[FunctionKey]:
     return drawing
 
 
-def _switched_off(nodes: Iterable[NodeProto], initializers: Iterable[TensorProto]) -> set[str]:
-    """Return the names of the constants that are false, as the switch of a Dropout that does not train."""
-    off = {tensor.name for tensor in initializers if _is_false(tensor)}
+def _switched_off(nodes: Iterable[NodeProto], initializers: Iterable[TensorProto], inputs: Iterable[str]) -> set[str]:
+    """Return the names that are false constants wherever they are bound, as the switch of an idle Dropout.
+
+    Sibling bodies may bind one name to different values, so one other binding in any body is enough to drop a name.
+    """
+    off: set[str] = set()
+    other = set(inputs)
+
+    def see(tensors: Iterable[TensorProto]) -> None:
+        for tensor in tensors:
+            (off if _is_false(tensor) else other).add(tensor.name)
+
+    see(initializers)
     for node in every_node(nodes):
         for body in node_bodies(node):
-            off.update(tensor.name for tensor in body.initializer if _is_false(tensor))
-        if node.op_type == "Constant" and any(a.name == "value" and _is_false(a.t) for a in node.attribute):
-            off.update(node.output)
-    return off
+            see(body.initializer)
+            other.update(value.name for value in body.input)
+            other.update(tensor.values.name for tensor in body.sparse_initializer)
+        (off if _is_false_constant(node) else other).update(node.output)
+    return off - other
+
+
+def _is_false_constant(node: NodeProto) -> bool:
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return False
+    return any(attribute.name == "value" and _is_false(attribute.t) for attribute in node.attribute)
 
 
 def _is_false(tensor: TensorProto) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import index
 from typing import Literal, TypeAlias
 
 import networkx as nx
@@ -162,7 +163,7 @@ def load_graph(
             for name in flow.outputs
             if name not in tensors and name in shapes
         },
-        dims=dict(bound_dims),
+        dims={name: index(size) for name, size in bound_dims.items()},
         given_inputs=None if inputs is None else dict(inputs),
         input_shapes=input_shapes,
         shapes=shapes,

@@ -227,7 +227,8 @@ def _infer(bare: ModelProto, name: str, *, data_prop: bool) -> tuple[dict[str, S
     found = {tensor.name: _initializer(tensor.data_type, tensor.dims) for tensor in graph.initializer}
     # Inputs come last: an input that is handed through is also an output, whose declared shape was cleared.
     values = (*graph.output, *graph.value_info, *graph.input)
-    found |= {value.name: concrete_type(value.type) for value in values}
+    # An output that is an initializer has no shape left either, and keeps the initializer's.
+    found |= {value.name: shape for value in values if (shape := concrete_type(value.type)) is not None}
     kinds = {value.name: value.type.WhichOneof("value") for value in values}
     no_tensors = frozenset(name for name, kind in kinds.items() if kind in _NO_TENSORS)
     return {name: shape for name, shape in found.items() if shape is not None}, no_tensors

@@ -111,10 +111,15 @@ def pairs(entries: list[str] | None, option: str) -> dict[str, str]:
     return found
 
 
+# Of a number that an option takes; Python itself reads only so many.
+_MOST_DIGITS = 18
+
+
 def visits(text: str) -> int | None:
     """Read the option ``--max-server-visits``."""
     if text == "any":
         return None
+    _check_length(text, "--max-server-visits")
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise InputError(f"--max-server-visits {text}: '{text}' is not a whole number of 1 or more, nor 'any'")
     return int(text)
@@ -124,7 +129,15 @@ def dims(entries: list[str] | None) -> dict[str, int]:
     """Read the option ``--dim``."""
     found = {}
     for name, value in pairs(entries, "--dim").items():
+        _check_length(value, f"--dim {name}")
         if not value.isascii() or not value.isdigit():
             raise InputError(f"--dim {name}={value}: '{value}' is not a whole number")
         found[name] = int(value)
     return found
+
+
+def _check_length(text: str, option: str) -> None:
+    if len(text) > _MOST_DIGITS:
+        raise InputError(
+            f"{option} got '{text[:_MOST_DIGITS]}...'; legal are whole numbers of up to {_MOST_DIGITS} digits"
+        )

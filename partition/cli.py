@@ -315,7 +315,7 @@ def run(
 ) -> None:
     """Run saved parts in this process, in order."""
     from partition.model_parts import ModelParts
-    from partition.runtime.files import default_inputs, read_inputs, write_outputs
+    from partition.runtime.files import check_writable, default_inputs, read_inputs, write_outputs
     from partition.runtime.verify import verify_plan
     from partition.saved import load_saved
 
@@ -327,6 +327,8 @@ def run(
     with steps(2 + verify) as step:
         step.start(f"opening {folder}")
         plan = load_saved(folder, check_weights=check_weights)
+        if output_file is not None:
+            check_writable(output_file, {one.name: one.dtype for one in plan.model.outputs})
         if timing and isinstance(plan, ModelParts):
             raise InputError(f"--timing compares with a prediction, and parts ('{folder}') have none; leave it out")
         inputs = read_inputs(input_file) if input_file is not None else default_inputs(plan)

@@ -40,7 +40,8 @@ def save_plan(
     if _lies_beside(plan, folder):
         return _save_beside(plan, folder, overwrite=overwrite, hash_weights=hash_weights)
     mode: WeightsMode = "link" if link_weights else "copy"
-    check_output_folder(folder, overwrite=overwrite)
+    kept = _files_of_model(plan)
+    _check_folder(folder, kept, overwrite=overwrite)
     new_parents = [parent for parent in folder.parents if not parent.exists()]
     # Named before it is made, so that whatever happens in between, Ctrl-C included, it is known what to remove.
     workspace = folder.parent / f".{folder.name}-{secrets.token_hex(8)}"
@@ -51,7 +52,7 @@ def save_plan(
         draft.mkdir()
         saved = _write(plan, draft, draft, mode, hash_weights=hash_weights, progress=progress)
         # Once more: writing a large model takes a while, and what has come up there meanwhile is not ours.
-        check_output_folder(folder, overwrite=overwrite)
+        _check_folder(folder, kept, overwrite=overwrite)
         _move_into_place(draft, folder, former)
     except OSError as error:
         raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
@@ -69,19 +70,27 @@ def check_output_folder(folder: Path, *, overwrite: bool, model: Path | None = N
     Raises
     ------
     InputError
-        It exists and `overwrite` is false, or it holds anything but a plan, or it cannot be looked at.
+        It exists and `overwrite` is false, or it holds anything but a plan, or the model, or it cannot be looked at.
     """
     try:
-        if not os.path.lexists(folder):
-            return
         if model is not None and os.path.realpath(folder) == os.path.realpath(model.parent):
+            return
+    except OSError as error:
+        raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
+    _check_folder(folder, [] if model is None else [model], overwrite=overwrite)
+
+
+def _check_folder(folder: Path, kept: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse a folder that exists, unless it holds an earlier plan that may be replaced and no file that is kept."""
+    try:
+        if not os.path.lexists(folder):
             return
         if not overwrite:
             # A file or a link is not replaced by a folder, so nobody is sent to --force for one.
             kind = "link" if folder.is_symlink() else None if folder.is_dir() else "file"
             way = f"this one is a {kind}, not a folder" if kind else "or pass --force (overwrite=True)"
             raise InputError(f"output folder '{folder}' exists; choose another, {way}")
-        _check_replaceable(folder)
+        _check_replaceable(folder, kept)
     except OSError as error:
         raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
 
@@ -93,8 +102,19 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to delete anything but an earlier plan."""
+def _files_of_model(plan: Plan | ModelParts) -> list[Path]:
+    """Return the file of the model that a plan was made from and those of its weights; none of a plan from a folder."""
+    if isinstance(plan.source, Path):
+        return []
+    from graph_io import references
+
+    model: Model = plan.source.graph["model"]
+    weights = [] if model.weights is None else [model.weights / one.location for one in references(model)]
+    return [*dict.fromkeys(weights), *([] if model.path is None else [model.path])]
+
+
+def _check_replaceable(folder: Path, kept: Sequence[Path]) -> None:
+    """Refuse to delete anything but an earlier plan, or a file that is kept, though that plan wrote it."""
     if not folder.is_dir() or folder.is_symlink():
         raise InputError(f"output folder '{folder}' is not a folder, so it is not replaced; choose another")
     known = {name for manifest in _FORMATS for name in _files_of_plan(folder / manifest)}
@@ -103,6 +123,13 @@ def _check_replaceable(folder: Path) -> None:
         raise InputError(
             f"output folder '{folder}' holds '{foreign[0]}', which no plan wrote, so it is not replaced; choose another"
         )
+    real = Path(os.path.realpath(folder))
+    for file in kept:
+        if real == Path(os.path.realpath(file.parent)) or Path(os.path.realpath(file)).is_relative_to(real):
+            raise InputError(
+                f"output folder '{folder}' holds '{file.name}', which is the model's own, so it is not replaced; "
+                "choose another"
+            )
 
 
 def _files_of_plan(path: Path) -> set[str]:

@@ -6,6 +6,7 @@ needs them there. Of a copy each part gets the byte ranges that it reads, packed
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -127,6 +128,9 @@ def _size(path: Path) -> int:
 
 def _open(path: Path) -> BinaryIO:
     try:
+        # Looked at first: to open a pipe would wait for somebody to write into it.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"weights '{path}' cannot be read: not a file any more; load the model again")
         return open(path, "rb")
     except OSError as error:
         raise InputError(f"weights '{path}' cannot be read: {error.strerror or error}; load the model again") from error

@@ -8,6 +8,7 @@ import numpy as np
 
 from partition.latency.timings import Timings
 from partition.plan import Runnable
+from partition.runtime.files import dtype_and_shape
 from partition.runtime.session import Array
 from partition.runtime.verify import Verification
 from partition.units import format_duration
@@ -28,7 +29,8 @@ def execution_json(
         "run_s": list(seconds),
         "median_run_s": median(seconds),
         "outputs": [
-            {"name": name, "dtype": str(value.dtype), "shape": list(value.shape)} for name, value in outputs.items()
+            {"name": name, "dtype": dtype, "shape": shape}
+            for name, (dtype, shape) in ((name, dtype_and_shape(value)) for name, value in outputs.items())
         ],
     }
     if verification is not None:
@@ -54,9 +56,10 @@ def execution_view(
     for column in ("output", "type", "shape", "least", "largest"):
         table.add_column(column, overflow="fold")
     for name, value in outputs.items():
-        numeric = value.size > 0 and value.dtype.kind in "fiub"
+        dtype, shape = dtype_and_shape(value)
+        numeric = isinstance(value, np.ndarray) and value.size > 0 and value.dtype.kind in "fiub"
         least, largest = (f"{np.min(value):.6g}", f"{np.max(value):.6g}") if numeric else ("", "")
-        table.add_row(Text(name), str(value.dtype), Text(str(list(value.shape))), least, largest)
+        table.add_row(Text(name), dtype, Text(str(shape)), least, largest)
     times = f"median of {len(seconds)} runs" if len(seconds) > 1 else "one run, the first"
     lines: list[RenderableType] = [
         Text(f"{plan.model.name}: {' -> '.join(part.file for part in plan.parts)} in this process, without the link"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from graph_io import runtime_reason
 from partition.errors import InputError
-from partition.plan import Runnable
+from partition.plan import ModelInfo, Runnable, TensorInfo
 from partition.runtime.parts import open_parts
 from partition.units import check_threads
 
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# The names by which the runtime calls element types that NumPy has.
+# The names by which the runtime, and of floats a plan, calls element types that NumPy has.
 _NUMPY_TYPES = {
     "bool": np.bool_,
     "double": np.float64,
     "float": np.float32,
     "float16": np.float16,
+    "float32": np.float32,
+    "float64": np.float64,
     "string": np.object_,
 } | {f"{sign}int{bits}": np.dtype(f"{sign}int{bits}").type for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
@@ -47,6 +49,9 @@ class SplitSession:
             for value in session.get_inputs():
                 if value.name in plan.model.input_names:
                     self._input_types.setdefault(value.name, (_numpy_type(value.type), list(value.shape)))
+        for handed in plan.model.inputs:
+            # No part reads it, so no part tells its type.
+            self._input_types.setdefault(handed.name, (_numpy_type(handed.dtype), _planned_dims(plan.model, handed)))
         self.part_s: tuple[float, ...] = ()
         """Wall time of each part in the last run, in seconds."""
         self._last_use = {name: number for number, step in enumerate(self._steps) for name in step.inputs}
@@ -116,8 +121,8 @@ class SplitSession:
             value = inputs[name]
             if not isinstance(value, np.ndarray):
                 raise InputError(f"input '{name}' is a {type(value).__name__}; pass a numpy array")
-            numpy_type, dims = self._input_types.get(name, (None, []))
-            if name in self._input_types and numpy_type is not None:
+            numpy_type, dims = self._input_types[name]
+            if numpy_type is not None:
                 # Compared as a whole: the runtime would read swapped bytes as they lie.
                 texts = numpy_type is np.object_ and value.dtype.kind == "U"
                 if value.dtype != np.dtype(numpy_type) and not texts:
@@ -169,6 +174,15 @@ def open_step(name: str, session: "onnxruntime.InferenceSession") -> _Step:
 
 def _numpy_type(runtime_type: str) -> Any:
     return _NUMPY_TYPES.get(runtime_type.removeprefix("tensor(").removesuffix(")"))
+
+
+def _planned_dims(model: ModelInfo, tensor: TensorInfo) -> list[int | None]:
+    """Return the dimensions of an input as planned; None where the model may have left one open."""
+    # A plan keeps the values of open dimensions, but not where they stand; a batch that was not given became 1.
+    return [
+        None if size in model.dims.values() or (axis == 0 and size == 1) else size
+        for axis, size in enumerate(tensor.shape)
+    ]
 
 
 def open_session(plan: Runnable, *, threads: int | None) -> SplitSession:

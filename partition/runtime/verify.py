@@ -227,7 +227,7 @@ def verify_plan(
     timing: bool,
 ) -> Verification:
     """Compare a plan's parts with its model; see `Plan.verify`."""
-    from graph_io import least_precise_float, output_steps
+    from graph_io import least_precise_float, output_steps, runtime_reason
 
     if threads is not None:
         check_threads(threads)
@@ -246,7 +246,11 @@ def verify_plan(
     with plan.session(threads=threads) as session:
         for trial in trials:
             results = session.run(trial)
-            expected = dict(zip(reference.outputs, reference.run({n: trial[n] for n in reference.inputs}), strict=True))
+            try:
+                wanted = reference.run({name: trial[name] for name in reference.inputs})
+            except Exception as error:  # the runtime's exceptions share no public base class
+                raise InputError(f"{reference.name} failed in onnxruntime: {runtime_reason(error)}") from error
+            expected = dict(zip(reference.outputs, wanted, strict=True))
             for name, judge in judges.items():
                 judge.see(comparable(results[name]), comparable(expected[name]))
     stages = time_stages(plan, trials[0], threads=threads) if timing and isinstance(plan, Plan) else ()

@@ -111,6 +111,41 @@ def test_the_switch_of_a_function_is_not_known():
     assert variable(whole) == {"r"}
 
 
+def dropout_body(name, switch, *, as_node=False):
+    """Make a body with a Dropout whose switch is called ``t``, false or true or (None) an outer tensor's negation."""
+    made = {True: [constant("t", switch)], False: []}[as_node and switch is not None]
+    nodes = [*made, *([node("Not", "on", "t")] if switch is None else []), node("Dropout", "w ratio t", name)]
+    body = helper.make_graph(nodes, name, [], [value(name, [2, 3])])
+    if switch is not None and not as_node:
+        body.initializer.append(helper.make_tensor("t", TensorProto.BOOL, [], [switch]))
+    return body
+
+
+@pytest.mark.parametrize("as_node", [False, True])
+@pytest.mark.parametrize(
+    ("switches", "drawn"),
+    [((True, False), True), ((False, True), True), ((False, None), True), ((None, False), True), ((False,) * 2, False)],
+)
+def test_sibling_bodies_bind_one_name_to_different_switches(switches, drawn, as_node):
+    bodies = [dropout_body(name, switch, as_node=as_node) for name, switch in zip("pq", switches, strict=True)]
+    choice = node("If", "on", "r", then_branch=bodies[0], else_branch=bodies[1])
+    weights = {"w": SIGN, "ratio": np.float32(0.5), "on": np.array(True)}
+    assert variable(with_constant([choice], weights=weights)) == ({"r"} if drawn else set())
+
+
+def test_the_input_of_a_function_is_not_the_constant_of_one_of_its_bodies():
+    idle = helper.make_graph([constant("s", False), node("Dropout", "u half s", "p")], "p", [], [value("p", [2, 3])])
+    nodes = [
+        node("Constant", "", "half", value_float=0.5),
+        constant("c", True),
+        node("If", "c", "i", then_branch=idle, else_branch=idle),
+        node("Dropout", "i half s", "v"),
+    ]
+    inner = helper.make_function("local", "F", ["u", "s"], ["v"], nodes, BASE)
+    whole = with_constant([call("F", "w on", "r")], weights={"w": SIGN, "on": np.array(True)}, functions=[inner])
+    assert variable(whole) == {"r"}
+
+
 @pytest.mark.parametrize(
     ("domain", "name", "inputs", "drawn"),
     [

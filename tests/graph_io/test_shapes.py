@@ -1,5 +1,6 @@
 """Dimensions: what is assumed and said, what must be given, and what only a run can tell."""
 
+import json
 import re
 
 import numpy as np
@@ -68,6 +69,28 @@ def test_dimension_that_the_model_lacks():
         graph_io.load_graph(tanh([1, "seq"]), dims={"seq": 4, "sequence": 128})
     with pytest.raises(ModelError, match="none: every shape is fixed"):
         graph_io.load_graph(tanh([1, 4]), dims={"x.0": 2})
+
+
+@pytest.mark.parametrize("number", [int, np.int64, np.uint8])
+def test_dims_are_kept_as_plain_numbers(number):
+    graph = graph_io.load_graph(tanh([1, "seq"]), dims={"seq": number(4)})
+    assert json.dumps(graph.graph["dims"]) == '{"seq": 4}'
+    assert type(shape_of(graph, "y")[1]) is int
+    feeds = {"x": np.ones((1, 4), np.float32)}
+    graph = graph_io.load_graph(tanh([1, "seq"]), dims={"seq": number(4)}, inputs=feeds)
+    assert json.dumps(graph.graph["dims"]) == '{"seq": 4}'
+
+
+@pytest.mark.parametrize("granularity", ["layer", "node"])
+def test_an_initializer_that_is_an_output_keeps_its_shape(granularity):
+    source = tanh([1, 4])
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((2, 3), np.float32), "c"))
+    source.graph.output.append(value("c", [2, 3]))
+    graph = graph_io.load_graph(source, granularity=granularity)
+    assert graph.graph["constant_outputs"]["c"].shape == (2, 3)
+    feeds = {"x": np.ones((1, 4), np.float32)}
+    protos = [part.proto for part in graph_io.split(graph, [[layer] for layer in graph])]
+    assert worst_error(run_parts(protos, feeds, ["y", "c"]), run_whole(source, feeds)) <= TOLERANCE
 
 
 def test_stale_shapes_of_outputs_and_values_are_not_believed():

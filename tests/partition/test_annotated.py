@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from graph_io import ModelError, load_graph
-from partition import partition
+from graph_io import ModelError, Reference, load_graph
+from graph_io.external import set_reference
+from partition import InputError, partition
 from partition.annotated import write_annotated
 from partition.report.inspection import inspection_json, inspection_view
 from tests.graph_io.hard_models import with_external_weights
@@ -139,6 +140,33 @@ def test_external_data_stays_where_it_is(tmp_path):
     with pytest.raises(ModelError, match="write the copy into"):
         write_annotated(graph, tmp_path / "other" / "copy.onnx")
     assert entries(tmp_path / "other") == []
+
+
+@pytest.mark.parametrize("size", [4, 4096])
+def test_the_files_of_the_model_itself_are_refused(command, tmp_path, size):
+    # Small weights and those of bodies are read in when a model is loaded, and still lie in its file.
+    source = model([node("Add", "x w", "y")], {"x": (1, size)}, ["y"], {"w": np.ones((1, size), np.float32)})
+    inner = model([node("Add", "y v", "b")], {}, ["b"], {"v": np.ones((1, size), np.float32)}).graph
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "go"))
+    source.graph.node.append(onnx.helper.make_node("If", ["go"], ["z"], then_branch=inner, else_branch=inner))
+    source.graph.output[0].name = "z"
+    onnx.save(source, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    body = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    for attribute in body.graph.node[1].attribute:
+        tensor = attribute.g.initializer[0]
+        (tmp_path / "v.bin").write_bytes(np.ones((1, size), np.float32).tobytes())
+        set_reference(tensor, Reference("v.bin", 0, 4 * size))
+    onnx.save(body, tmp_path / "m.onnx")
+    (tmp_path / "link").symlink_to("w.bin")
+    before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    graph = load_graph(tmp_path / "m.onnx")
+    for name in ("m.onnx", "w.bin", "v.bin", "link"):
+        with pytest.raises(InputError, match=r"is the model itself|holds weights of the model"):
+            write_annotated(graph, tmp_path / name)
+    done = command("inspect", "m.onnx", "--annotate", "w.bin", "--force")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "holds weights of the model" in done.err
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
 
 
 # --- the commands ---------------------------------------------------------------------------------------------------

@@ -130,6 +130,24 @@ def test_overwrite_refuses_a_model_that_the_plan_does_not_name(plan, other, tmp_
         other.save(tmp_path / "out", overwrite=True)
 
 
+def test_a_part_never_replaces_the_folder_that_it_lies_in(plan, command, tmp_path):
+    plan.save(tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (tmp_path / "link.onnx").symlink_to(Path("out") / "part-1.server.onnx")
+    for name in ("out/part-1.server.onnx", "link.onnx"):
+        part = partition(tmp_path / name, "wifi")
+        with pytest.raises(InputError, match=r"which is the model's own, so it is not replaced; choose another"):
+            part.save(tmp_path / "out", overwrite=True)
+        done = command("split", name, "-b", "wifi", "-o", "out", "--force")
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "is the model's own" in done.err
+        done = command("parts", name, "--at", "t1", "-o", "out", "--force")
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "is the model's own" in done.err
+    assert contents(tmp_path / "out") == before
+    assert entries(tmp_path) == ["link.onnx", "out"]
+
+
 def test_what_comes_up_while_writing_is_not_replaced(plan, tmp_path, monkeypatch):
     opened = onnxruntime.InferenceSession
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partition import InputError, load_plan, partition
+from partition.model_parts import split_model
 from partition.runtime.files import default_inputs, read_inputs, write_outputs
 from partition.runtime.verify import relative_error
 from tests.models import model, node, random_model, relu_chain, transformer_block, value
@@ -55,6 +56,43 @@ def test_inputs_that_cannot_be_run(session, feeds, problem):
     with pytest.raises(InputError, match=problem):
         session.run(feeds)
     assert list(session.run({"x": FLOATS})) == ["y"]  # and the session lives on
+
+
+def handing_on(shape, batch=1):
+    """Make a model that puts out its input ``u`` as it came, beside one that it computes with."""
+    whole = relu_chain(shape=(batch, 4))
+    whole.graph.input.append(value("u", shape))
+    whole.graph.output.append(value("u", shape))
+    return whole
+
+
+HANDED = np.ones((2, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("handed", "problem"),
+    [
+        (HANDED.astype(np.float64), "input 'u' has type float64, the model takes float32; convert it first"),
+        (HANDED.T, r"input 'u' has shape \[3, 2\], the model takes \[2, 3\]"),
+        (HANDED[0], r"input 'u' has shape \[3\], the model takes \[2, 3\]"),
+    ],
+)
+def test_an_input_that_no_part_reads_is_checked_too(handed, problem):
+    parts = split_model(handing_on([2, 3]), [["t0", "u"]])
+    with parts.session() as session:
+        with pytest.raises(InputError, match=problem):
+            session.run({"x": FLOATS, "u": handed})
+        assert np.array_equal(session.run({"x": FLOATS, "u": HANDED})["u"], HANDED)
+    with pytest.raises(InputError, match=problem):
+        parts.verify(inputs=[{"x": FLOATS, "u": handed}])
+
+
+@pytest.mark.parametrize("dims", [{"seq": 3}, {"seq": 3, "N": 5}])
+def test_an_input_that_no_part_reads_may_have_other_open_dimensions(dims):
+    with split_model(handing_on(["N", "seq"], "N"), [["t0", "u"]], dims=dims).session() as session:
+        for n, length in ((1, 3), (2, 3), (2, 7)):
+            feeds = {"x": np.repeat(FLOATS, n, axis=0), "u": np.ones((n, length), np.float32)}
+            assert session.run(feeds)["u"].shape == (n, length)
 
 
 @pytest.mark.parametrize("layout", [np.asfortranarray, lambda array: np.repeat(array, 2, axis=1)[:, ::2]])

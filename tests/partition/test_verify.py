@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 import graph_io
 from graph_io.quantised import OutputStep
 from partition import InputError, partition
+from partition.model_parts import split_model
 from partition.runtime.verify import OutputComparison, Verification
 from tests.graph_io.hard_models import ramp
 from tests.models import FLOAT, model, node, value
@@ -278,3 +279,13 @@ def test_a_wrong_bfloat16_output_is_found(tmp_path):
     verification = saved.verify(with_weight(proto, "w", 2 * ramp(4096, 1, 3)))
     assert verification.max_relative_error == pytest.approx(0.5, abs=0.01)
     assert not verification.ok
+
+
+def test_inputs_that_the_whole_model_alone_refuses():
+    """Only its declared shape tells that an open batch of 1 was planned where the model has it fixed."""
+    whole = model(
+        [node("Tanh", "x", "t"), node("Neg", "t", "y")], {"x": (1, 4), "u": (1, 3)}, ["y", value("u", (1, 3))]
+    )
+    feeds = {"x": np.ones((1, 4), np.float32), "u": np.ones((2, 3), np.float32)}
+    with pytest.raises(InputError, match=r"the whole model failed in onnxruntime: .*u"):
+        split_model(whole, [["t", "u"]]).verify(inputs=[feeds])

@@ -312,6 +312,16 @@ def test_data_that_went_away_while_planning(plan, path, tmp_path):
     assert entries(tmp_path) == ["model"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize("link", [False, True])
+def test_a_pipe_in_place_of_the_data_is_not_waited_for(link, plan, path, tmp_path):
+    path.with_name("big.onnx_data").unlink()
+    os.mkfifo(path.with_name("big.onnx_data"))
+    with pytest.raises(InputError, match=r"big\.onnx_data' cannot be read: not a file any more; load the model again"):
+        plan.save(tmp_path / "out", link_weights=link)
+    assert entries(tmp_path) == ["model"]
+
+
 def test_tied_weights_and_a_range_that_two_tensors_share(path, tmp_path):
     """What two parts read each of them gets; what one part reads twice it gets once."""
     proto = onnx.load(path, load_external_data=False)
