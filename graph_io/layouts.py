@@ -5,7 +5,7 @@ front has to put it back into rows, and the part behind has to put it into block
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,8 @@ from graph_io.model import Model, load_model
 
 ENTERING, LEAVING = "ReorderInput", "ReorderOutput"
 REORDERS = (ENTERING, LEAVING)
+# Of how many channels a block is at most, and of how many a multiple has to be there for a convolution to read blocks.
+_CHANNEL_BLOCK, _CHANNEL_GROUP = 16, 4
 # Which input of a blocked convolution is the other summand, where it took over a sum.
 ADDEND = 3
 # How the runtime calls the weights of convolutions that it made of something else.
@@ -49,6 +51,17 @@ class LayoutConversion:
     tensor: str
     leaving: tuple[Extra, ...]
     entering: tuple[Extra, ...]
+
+    def seconds(self, seconds_of: Callable[[Extra], float]) -> tuple[float, float]:
+        """Return what leaving and entering take, each 0 or more, given what one kernel of each sort takes.
+
+        What a part saves counts against what it has to do besides, not against its layers.
+        """
+        leaving_s, entering_s = (
+            max(0.0, sum(extra.count * seconds_of(extra) for extra in extras))
+            for extras in (self.leaving, self.entering)
+        )
+        return leaving_s, entering_s
 
 
 def find_conversions(
@@ -192,13 +205,20 @@ def _features(operator: str, shape: tuple[int, ...], resident_bytes: int) -> Ker
 
 
 def conversion_benchmark(shape: Iterable[int]) -> Model:
-    """Return a model with each operator of an `Extra` of this shape: a kernel on blocks, a sum and an activation."""
-    sizes = [int(size) for size in shape]
-    channels, axes = sizes[1], len(sizes) - 2
-    weight = numpy_helper.from_array(np.ones((channels, 1, *(1,) * axes), dtype=np.float32), "weight")
+    """Return a model with each operator of an `Extra` of this shape: a kernel on blocks, a sum and an activation.
+
+    Its tensors have the channels of the next larger group, where the runtime takes no others into blocks.
+    """
+    images, channels, *image = (int(size) for size in shape)
+    channels = -(-channels // _CHANNEL_GROUP) * _CHANNEL_GROUP
+    sizes = [images, channels, *image]
+    # The cheapest convolution that the runtime puts into blocks.
+    groups = channels if channels % _CHANNEL_BLOCK == 0 else 1
+    weights = np.ones((channels, channels // groups, *(1 for _ in image)), dtype=np.float32)
+    weight = numpy_helper.from_array(weights, "weight")
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in ("before", "after")]
     nodes = [
-        helper.make_node("Conv", ["before", "weight"], ["convolved"], "convolution", group=channels),
+        helper.make_node("Conv", ["before", "weight"], ["convolved"], "convolution", group=groups),
         helper.make_node("Add", ["convolved", "before"], ["added"], "sum"),
         helper.make_node("Relu", ["added"], ["after"], "activation"),
     ]

@@ -7,7 +7,7 @@ import numpy as np
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from graph_io.dataflow import node_bodies, node_reads
+from graph_io.dataflow import FunctionKey, called_function, functions_by_key, node_bodies, node_reads
 from graph_io.features import DATA_MOVEMENT
 from graph_io.model import Model
 
@@ -72,7 +72,7 @@ def output_steps(model: Model) -> dict[str, OutputStep]:
     """
     proto = model.proto
     constants = _small_constants(proto)
-    functions = {(one.domain, one.name, getattr(one, "overload", "")): one for one in proto.functions}
+    functions = functions_by_key(proto)
     variable = {value.name for value in proto.graph.input}
     relative: dict[str, float] = {}
     sizes: dict[str, float] = {}
@@ -139,14 +139,14 @@ def _small_constants(proto: ModelProto) -> dict[str, TensorProto]:
 
 
 def _with_inner(
-    node: NodeProto, functions: Mapping[tuple[str, str, str], FunctionProto], seen: set[tuple[str, str, str]]
+    node: NodeProto, functions: Mapping[FunctionKey, FunctionProto], seen: set[FunctionKey]
 ) -> Iterator[NodeProto]:
     """Yield a node and those of its bodies and of the functions that it calls, each function once."""
     yield node
     for body in node_bodies(node):
         for inner in body.node:
             yield from _with_inner(inner, functions, seen)
-    key = (node.domain, node.op_type, getattr(node, "overload", ""))
+    key = called_function(node)
     if key in functions and key not in seen:
         seen.add(key)
         for inner in functions[key].node:

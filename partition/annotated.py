@@ -1,12 +1,12 @@
 """What ``--annotate`` writes: a copy of the model with the layer, and the placement if there is one, in each node."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from partition.errors import InputError
+from partition.files import draft_of
 from partition.plan import Plan
 
 if TYPE_CHECKING:
@@ -44,14 +44,9 @@ def write_annotated(graph: "LayerGraph", target: Path, *, plan: Plan | None = No
     if path is not None:
         _refuse_own_files(target, path, copy)
     content = copy.SerializeToString()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            with temporary.open("xb") as stream:
-                stream.write(content)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with draft_of(target) as draft:
+            draft.write_bytes(content)
     except OSError as error:
         raise InputError(f"annotated copy '{target}' cannot be written: {error.strerror or error}") from error
 

@@ -9,7 +9,8 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,19 +48,25 @@ def write_json(path: str | os.PathLike[str], obj: Mapping[str, Any]) -> None:
         text = _NUMBERS.sub(lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
     except ValueError as error:
         raise InputError(f"cannot write {str(target)!r}: {error}; every number has to be finite") from error
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            with temporary.open("x", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with draft_of(target) as draft, draft.open("x", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot write {str(target)!r}: {_reason(error)}; "
             "give the path of a file in an existing folder that you may write to"
         ) from error
+
+
+@contextmanager
+def draft_of(target: Path) -> Iterator[Path]:
+    """Give the path of a draft beside a file: it takes that file's place at the end, and is gone after an error."""
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield draft
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:

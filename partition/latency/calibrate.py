@@ -32,7 +32,14 @@ from partition.latency.profiling import (
     with_fallback,
 )
 from partition.latency.regression import TermsAndProcess
-from partition.load.calibration import DEFAULT_SECONDS, FEWEST_SECONDS, QUICK_SECONDS, LoadWorkload, calibrate_load
+from partition.load.calibration import (
+    DEFAULT_SECONDS,
+    FEWEST_SECONDS,
+    QUICK_SECONDS,
+    SEVERAL_THREADS_SECONDS,
+    LoadWorkload,
+    calibrate_load,
+)
 from partition.load.model import LoadModel
 from partition.units import check_threads
 
@@ -45,7 +52,9 @@ _SEED = 0
 _REPETITION = Repetition(fewest=10, most=25, budget_s=0.1, plain=False)
 # Of all layers; a quick one covers every type, and every size less densely.
 _QUICK_SHARE = 0.1
-_BUDGET_S, _QUICK_BUDGET_S = 480.0, 30.0
+_BUDGET_S, _QUICK_BUDGET_S = 420.0, 30.0
+# How far the bar is when the layers are timed, and when all is.
+_LAYERS_SHARE, _FITTING_SHARE = 0.70, 0.98
 # Rows of one group beyond these are left out: more would not help, and fitting takes their number cubed.
 _MOST_ROWS, _MOST_HELPER_ROWS = 450, 120
 _HELPERS = ("reorder", "view", "slice")
@@ -136,7 +145,7 @@ def calibrate(
             done.add(timed, time.perf_counter() - start)
         finished_layers += model.n_layers
     load_models = _load_models(chosen, provider, quick=quick, tell=tell) if load else ()
-    tell(0.98, "fitting")
+    tell(_FITTING_SHARE, "fitting")
     rows = tuple(_thinned(kernel for one in done.timed for kernel in one.kernels))
     if not rows:
         raise InputError(
@@ -172,7 +181,6 @@ def _load_models(
     from graph_io.inputs import random_inputs
     from graph_io.shapes import input_dtypes
 
-    seconds = max(FEWEST_SECONDS, (QUICK_SECONDS if quick else DEFAULT_SECONDS) / len(threads))
     found = []
     for number, count in enumerate(threads):
         workloads = {}
@@ -187,8 +195,11 @@ def _load_models(
             workloads[model.name] = LoadWorkload(partial(session.run, None, inputs), benchmark.memory_share)
 
         def progress(scenario: str, share: float, done: int = number, of: int = count) -> None:
-            tell(0.90 + 0.08 * (done + share) / len(threads), f"timing beside {scenario} neighbours, {of} threads")
+            share_done = _LAYERS_SHARE + (_FITTING_SHARE - _LAYERS_SHARE) * (done + share) / len(threads)
+            tell(share_done, f"timing beside {scenario} neighbours, {of} threads")
 
+        several = QUICK_SECONDS if quick else SEVERAL_THREADS_SECONDS
+        seconds = max(FEWEST_SECONDS, several if count > 1 else min(several, DEFAULT_SECONDS))
         found.append(calibrate_load(workloads, threads=count, seconds=seconds, progress=progress).model)
     return tuple(found)
 
@@ -212,7 +223,7 @@ def _check_threads(threads: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def _finished(layers: float, time_spent: float) -> float:
-    return 0.90 * min(1.0, max(layers, time_spent))
+    return _LAYERS_SHARE * min(1.0, max(layers, time_spent))
 
 
 def _time(model: "MicroBenchmark", threads: Sequence[int], provider: str) -> list[TimedModel]:

@@ -1,6 +1,5 @@
 """What a cut costs besides the layers and the link: tensors put into, and out of, the runtime's own layout."""
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,11 +38,10 @@ def measure_conversions(graph: "LayerGraph", *, threads: int, provider: str) -> 
     shapes = dict.fromkeys(extra.shape for one in needed for extra in (*one.leaving, *one.entering))
     kernel_s = {shape: _kernel_seconds(shape, threads, provider) for shape in shapes}
 
-    def total_s(extras: "Iterable[Extra]") -> float:
-        # What is saved behind the cut counts against what is added there, not against the layers.
-        return max(0.0, sum(extra.count * kernel_s[extra.shape][extra.operator] for extra in extras))
+    def seconds_of(extra: "Extra") -> float:
+        return kernel_s[extra.shape][extra.operator]
 
-    return tuple(TensorConversion(one.tensor, total_s(one.leaving), total_s(one.entering)) for one in needed)
+    return tuple(TensorConversion(one.tensor, *one.seconds(seconds_of)) for one in needed)
 
 
 def _kernel_seconds(shape: tuple[int, ...], threads: int, provider: str) -> dict[str, float]:
@@ -52,10 +50,11 @@ def _kernel_seconds(shape: tuple[int, ...], threads: int, provider: str) -> dict
     from graph_io.layouts import REORDERS
 
     model = conversion_benchmark(shape)
-    kernels = kernel_list(load_graph(model, granularity="node"), level=kernel_level(provider))
+    graph = load_graph(model, granularity="node")
+    kernels = kernel_list(graph, level=kernel_level(provider))
     runs = profile_runs(
         model.proto.SerializeToString(),
-        random_inputs({"before": shape}, {"before": "float32"}),
+        random_inputs(graph.graph["input_shapes"], {"before": "float32"}),
         model.name,
         known={kernel.key for kernel in kernels},
         threads=threads,

@@ -121,11 +121,7 @@ def predict_layers(
         {layer: memory_s[layer] / seconds[layer] if seconds[layer] > 0 else 0.0 for layer in seconds},
         _notes(machine, kernels, seconds, priced),
         {
-            both.tensor: (
-                max(0.0, sum(one.count * extra_s[one.operator, one.shape] for one in both.leaving)),
-                max(0.0, sum(one.count * extra_s[one.operator, one.shape] for one in both.entering)),
-            )
-            for both in conversions
+            both.tensor: both.seconds(lambda extra: extra_s[extra.operator, extra.shape]) for both in conversions
         },
     )
 

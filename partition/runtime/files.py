@@ -1,6 +1,5 @@
 """Inputs and outputs of a run as ``.npz`` files, one array for each tensor. Nothing pickled is read or written."""
 
-import secrets
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from partition.errors import InputError
+from partition.files import draft_of
 from partition.plan import Runnable
 from partition.runtime.session import Array
 
@@ -97,18 +97,13 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
         The file cannot be written, or an output is of a type that NumPy does not have.
     """
     check_writable(path, {name: dtype_and_shape(one)[0] for name, one in outputs.items() if not _is_array(one)})
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        try:
-            # Not by numpy.savez, whose own parameters would collide with outputs of the same name.
-            with zipfile.ZipFile(draft, "x", allowZip64=True) as archive:
-                for name, value in outputs.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                        # Strings come as objects, which would be pickled.
-                        plain = value.astype(np.str_) if value.dtype.kind == "O" else value
-                        np.lib.format.write_array(file, plain, allow_pickle=False)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        # Not by numpy.savez, whose own parameters would collide with outputs of the same name.
+        with draft_of(path) as draft, zipfile.ZipFile(draft, "x", allowZip64=True) as archive:
+            for name, value in outputs.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    # Strings come as objects, which would be pickled.
+                    plain = value.astype(np.str_) if value.dtype.kind == "O" else value
+                    np.lib.format.write_array(file, plain, allow_pickle=False)
     except OSError as error:
         raise InputError(f"output file '{path}' cannot be written: {error.strerror or error}") from error

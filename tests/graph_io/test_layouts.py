@@ -56,7 +56,8 @@ def test_without_layouts_there_is_none():
     assert layout_conversions(load_graph(light_model("squeezenet")), level="extended") == ()
 
 
-def test_the_benchmark_of_a_shape_has_both_reorders():
-    found = reorders(load_graph(conversion_benchmark((1, 64, 14, 14))))
+@pytest.mark.parametrize(("channels", "grouped"), [(13, 16), (20, 20), (24, 24), (60, 60), (64, 64)])
+def test_the_benchmark_of_a_shape_has_both_reorders(channels, grouped):
+    found = reorders(load_graph(conversion_benchmark((1, channels, 14, 14))))
     if found:
-        assert set(found) == {f"{LEAVING} [1, 64, 14, 14]", f"{ENTERING} [1, 64, 14, 14]"}
+        assert set(found) == {f"{LEAVING} [1, {grouped}, 14, 14]", f"{ENTERING} [1, {grouped}, 14, 14]"}
