@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from solvers.parametric import Breakpoints, Segment, breakpoints
     from solvers.pareto import Front, Point, pareto_front
     from solvers.pipeline import pipeline_throughput, resource_totals
+    from solvers.regions import Regions, optimal_regions
     from solvers.sweeps import Margin, Refinement, Sweep, margin, refine, sweep
     from solvers.tiers import relay_links, relay_value, solve_tiers
     from solvers.uncertainty import (
@@ -67,6 +68,7 @@ _HOMES = {
     "Point": "pareto",
     "Power": "objectives",
     "Refinement": "sweeps",
+    "Regions": "regions",
     "RegretChoice": "uncertainty",
     "Segment": "parametric",
     "Sweep": "sweeps",
@@ -86,6 +88,7 @@ _HOMES = {
     "maximise_throughput": "contiguous",
     "minimax_regret": "uncertainty",
     "optimal_probabilities": "uncertainty",
+    "optimal_regions": "regions",
     "pareto_front": "pareto",
     "peak_activations": "memory",
     "pipeline_loads": "contiguous_problem",
@@ -131,6 +134,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "Refinement",
+    "Regions",
     "RegretChoice",
     "Segment",
     "Solution",
@@ -156,6 +160,7 @@ __all__ = [
     "maximise_throughput",
     "minimax_regret",
     "optimal_probabilities",
+    "optimal_regions",
     "pareto_front",
     "peak_activations",
     "pipeline_loads",
