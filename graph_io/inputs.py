@@ -66,8 +66,10 @@ def random_inputs(
     for name, shape in shapes.items():
         dtype = numpy_dtype(dtypes[name])
         if dtype is None:
+            way = " without the package ml_dtypes (install it)" if dtypes[name] in _ML_DTYPES else ""
             raise ModelError(
-                f"input '{name}' is of type {dtypes[name]}, which NumPy cannot hold, so no input can be made for a run"
+                f"input '{name}' is of type {dtypes[name]}, which NumPy cannot hold{way}, "
+                "so no input can be made for a run"
             )
         if dtype.kind == "O":
             raise ModelError(

@@ -1,5 +1,8 @@
 """Read an ONNX model and bring it into the one form that the rest of the library works on."""
 
+import errno
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -79,7 +82,8 @@ def load_model(source: ModelSource) -> Model:
         name = proto.graph.name or "model"
     else:
         path = Path(source)
-        proto, name = _read(path), path.stem
+        # A file's name need not be UTF-8; what a model is called, in its parts too, has to be.
+        proto, name = _read(path), os.fsencode(path.stem).decode("utf-8", "replace")
     label = str(path) if path is not None else name
     check_text(proto, label)
     if not proto.graph.node:
@@ -99,6 +103,10 @@ def load_model(source: ModelSource) -> Model:
 
 def _read(path: Path) -> ModelProto:
     try:
+        # Looked at first: a pipe, a socket or a device may let its reader wait for ever.
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and not a file")
         proto = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise ModelError(f"model '{path}' cannot be read: {error.strerror or error}; check the path") from error

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import solvers
 from graph_io import DATA_MOVEMENT, Granularity, LayerGraph, ModelSource, head_of_cut, load_graph
+from partition.adaptation.choices import find_choices
+from partition.adaptation.conditions import ConditionRange
 from partition.assembly import assemble_plan
 from partition.energy.radio import Radio, with_radio
 from partition.errors import InputError
@@ -51,6 +53,7 @@ def partition(
     radio: str | Radio | None = None,
     cut: Iterable[str] | None = None,
     max_server_visits: int | None = 1,
+    adapt: "str | Mapping[str, Any] | ConditionRange | None" = None,
     method: Method = "auto",
     regression: str = NAME,
 ) -> Plan:
@@ -99,6 +102,10 @@ def partition(
     max_server_visits : int or None
         How often one inference may go to the server: 1 suits a server that keeps nothing between two requests; with
         more the parts may alternate between the machines. None for no limit.
+    adapt : str or mapping, optional
+        The conditions that the plan is to follow while it runs: ``"1Mbps..50Mbps"``, or ranges by name, as
+        `ConditionRange.parse` takes them. The model is then cut wherever a placement that is best under some of them
+        cuts, so that switching loads nothing; all of it has to fit into the device.
     method : {"auto", "chain", "dp", "min-cut", "milp"}
         Which solver; "auto" picks the first that takes the problem.
     regression : str
@@ -130,6 +137,7 @@ def partition(
         raise InputError(f"keep_inputs is {keep_inputs!r}; give True or False: it is for all inputs")
     link = Link.parse(bandwidth, downlink=downlink, rtt=rtt)
     machines = {"device": load_machine(device), "server": load_machine(server)}
+    over = None if adapt is None else _adaptable(adapt, link, objective, max_server_visits, cut, input_bytes)
     power = _power(machines["device"], objective)
     if radio is not None:
         if power is None or objective != "energy":
@@ -169,7 +177,13 @@ def partition(
             f"keep_inputs holds input '{wanted}' on the device, and as an output of the model it is wanted on the "
             "server; use another output_on, or leave keep_inputs out"
         )
-    solution = solvers.solve(bridge.pinned_to_device(readers) if readers else bridge.objective, method)
+    problem = bridge.pinned_to_device(readers) if readers else bridge.objective
+    solution = solvers.solve(problem, method)
+    choices = None
+    if over is not None:
+        ends = [frozenset(graph.nodes), *([] if keep_inputs else [frozenset[str]()])]
+        simple = [solution.placement, *(bridge.placement(head) for head in ends)]
+        choices = find_choices(bridge, problem, link, over, simple=simple)
     named_cut = None if cut is None else names_of("cut", cut)
     head = None if named_cut is None else head_of_cut(graph, named_cut)
     leaking = next((layer for layer in readers if head is not None and layer not in head), None)
@@ -192,7 +206,29 @@ def partition(
         threads=used_threads,
         encoded_inputs=encoded,
         notes=notes,
+        choices=choices,
+        adapts_to=over,
     )
+
+
+def _adaptable(
+    adapt: "str | Mapping[str, Any] | ConditionRange",
+    link: Link,
+    objective: Objective,
+    max_server_visits: int | None,
+    cut: Iterable[str] | None,
+    input_bytes: Mapping[str, int | str] | None,
+) -> ConditionRange:
+    """Read the range that a plan adapts to; refuse what only holds still."""
+    if objective != "latency":
+        raise InputError(f"adapt follows the latency, and the objective is {objective!r}; leave one of them out")
+    if max_server_visits != 1:
+        raise InputError(f"adapt takes plans with one visit to the server, not max_server_visits={max_server_visits}")
+    if cut is not None:
+        raise InputError("adapt chooses among cuts, and one is given with cut; leave one of them out")
+    if input_bytes:
+        raise InputError("adapt cannot be used with input_bytes: what is sent has to be encoded by the caller")
+    return ConditionRange.parse(adapt, link)
 
 
 def _check_choice(name: str, value: str, legal: tuple[str, ...]) -> None:

@@ -3,11 +3,14 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partition.errors import InputError
+from partition.errors import InputError, VerificationError
+
+if TYPE_CHECKING:
+    from partition.runtime.verify import Verification
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
 PlanArgument = Annotated[
@@ -109,6 +112,25 @@ def pairs(entries: list[str] | None, option: str) -> dict[str, str]:
             raise InputError(f"{option} gives '{name}' more than once; keep one of them")
         found[name] = value
     return found
+
+
+def ranges(entries: list[str] | None) -> dict[str, str] | None:
+    """Read the option ``--adapt``; a range without a name is the bandwidth's."""
+    if not entries:
+        return None
+    return pairs([entry if "=" in entry else f"bandwidth={entry}" for entry in entries], "--adapt")
+
+
+def check_timing(timing: bool, verify: bool) -> None:
+    """Refuse ``--timing`` without ``--verify``."""
+    if timing and not verify:
+        raise InputError("--timing compares what --verify runs with what was predicted; pass --verify, too")
+
+
+def require_equal(verification: "Verification | None") -> None:
+    """End the command with an error if a verification failed."""
+    if verification is not None and not verification.ok:
+        raise VerificationError("the parts do not compute what the whole model computes; please report this model")
 
 
 # Of a number that an option takes; Python itself reads only so many.

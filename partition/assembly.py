@@ -7,12 +7,14 @@ from importlib.metadata import version
 import graph_io
 import solvers
 from graph_io import LayerGraph, Tensor, part_interfaces
+from partition.adaptation.choices import Choices
+from partition.adaptation.conditions import ConditionRange
 from partition.latency.machines import Machine
 from partition.latency.predict import total_deviation_s
 from partition.latency.timings import Timings
 from partition.links import Link
 from partition.memory import part_memory_bytes, part_weight_bytes
-from partition.plan import Estimate, MachineInfo, ModelInfo, Plan, PlanPart, PlanStage, TensorInfo
+from partition.plan import Estimate, MachineInfo, ModelInfo, Plan, PlanChoice, PlanPart, PlanStage, TensorInfo
 from partition.problem import Bridge, IntArray, Objective, OutputOn, Schedule, schedule
 from solvers.solution import PROOF_TOLERANCE
 
@@ -32,6 +34,8 @@ def assemble_plan(
     threads: Mapping[str, int],
     encoded_inputs: dict[str, int],
     notes: tuple[str, ...],
+    choices: Choices | None = None,
+    adapts_to: ConditionRange | None = None,
 ) -> Plan:
     """Put a placement into the form of a plan and compare it with the simple ones.
 
@@ -47,8 +51,10 @@ def assemble_plan(
         As given to `partition`, parsed.
     notes : tuple of str
         What pricing the layers took for granted.
+    choices, adapts_to
+        For a plan that adapts: the placements that it switches between, the cheapest of which it starts with.
     """
-    chosen = schedule(bridge, placement)
+    chosen = schedule(bridge, placement) if choices is None else choices.schedules[choices.best()]
     compared = []
     if named_cut is not None:
         compared.append(_estimate("the optimum", graph, bridge, schedule(bridge, solution.placement)))
@@ -57,7 +63,12 @@ def assemble_plan(
         simple["all on the server"] = frozenset()
     for name, head in simple.items():
         compared.append(_estimate(name, graph, bridge, schedule(bridge, bridge.placement(head))))
-    parts, stages = _parts_and_stages(graph, chosen)
+    if choices is None:
+        parts, stages = _parts_and_stages(graph, chosen)
+        routes: tuple[PlanChoice, ...] = ()
+    else:
+        parts, routes = _shared_parts(graph, choices)
+        stages = routes[choices.best()].stages
     value = chosen.objective_value
     slack = PROOF_TOLERANCE * abs(solution.value)
     return Plan(
@@ -82,6 +93,8 @@ def assemble_plan(
         assumptions=_assumptions(graph, link, machines, objective, encoded_inputs, notes, chosen, named_cut),
         encoded_inputs=encoded_inputs,
         source=graph,
+        choices=routes,
+        adapts_to=adapts_to,
     )
 
 
@@ -193,6 +206,19 @@ def _parts_and_stages(graph: LayerGraph, chosen: Schedule) -> tuple[tuple[PlanPa
         numbers = (computing.index(stage),) if stage.layers else ()
         stages.append(PlanStage(stage.machine, numbers, len(stage.layers), stage.compute_s))
     return parts, tuple(stages)
+
+
+def _shared_parts(graph: LayerGraph, choices: Choices) -> tuple[tuple[PlanPart, ...], tuple[PlanChoice, ...]]:
+    files = [f"part-{number}.onnx" for number in range(len(choices.segments))]
+    parts = describe_parts(graph, choices.segments, files)
+    routes = []
+    for cost, members in zip(choices.schedules, choices.members, strict=True):
+        stages = tuple(
+            PlanStage(stage.machine, numbers, len(stage.layers), stage.compute_s)
+            for stage, numbers in zip(cost.stages, members, strict=True)
+        )
+        routes.append(PlanChoice(stages, cost.messages))
+    return parts, tuple(routes)
 
 
 def describe_parts(graph: LayerGraph, layers: Sequence[tuple[str, ...]], files: Sequence[str]) -> tuple[PlanPart, ...]:

@@ -14,7 +14,6 @@ import typer
 from partition import __version__
 from partition.arguments import (
     AnnotateOption,
-    CheckWeightsOption,
     DimOption,
     ForceOption,
     GranularityOption,
@@ -22,21 +21,25 @@ from partition.arguments import (
     InputOption,
     JsonOption,
     LinkWeightsOption,
-    PlanArgument,
-    ThreadsOption,
     TimingOption,
     VisitsOption,
     check_annotated_copy,
     check_output_file,
+    check_timing,
     dims,
     pairs,
+    ranges,
+    require_equal,
     visits,
 )
+from partition.emulate_command import emulate
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
 from partition.inspect_command import inspect
 from partition.latency.machines import shipped_machines
 from partition.machine_commands import calibrate, profile
 from partition.parts_command import parts
+from partition.run_command import run
+from partition.serve_command import serve
 from partition.terminal import CLOSED_PIPE_CODE, console, drop_output, fail, print_plan, show_json, steps, system_reason
 
 if TYPE_CHECKING:
@@ -145,6 +148,14 @@ def split(
         list[str] | None, typer.Option(metavar="TENSOR", help="Cut here instead, and compare; repeatable.")
     ] = None,
     max_server_visits: VisitsOption = "1",
+    adapt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]LOW..HIGH",
+            help="Follow the network while running: range of the bandwidth, such as 1Mbps..50Mbps, or of rtt, "
+            "downlink, device_slowdown, server_slowdown; repeatable.",
+        ),
+    ] = None,
     input_bytes: Annotated[
         list[str] | None, typer.Option(metavar="INPUT=SIZE", help="Wire size of an encoded input; repeatable.")
     ] = None,
@@ -191,7 +202,7 @@ def split(
     """
     from partition.workload_command import check_options, is_workload, split_command
 
-    _check_timing(timing, verify)
+    check_timing(timing, verify)
     check_options(context, model, objective, bandwidth)
     if is_workload(model):
         if out is not None:
@@ -222,6 +233,7 @@ def split(
             output_on=output_on,  # type: ignore[arg-type]
             cut=cut or None,
             max_server_visits=visits(max_server_visits),
+            adapt=ranges(adapt),
             input_bytes=pairs(input_bytes, "--input-bytes"),
             keep_inputs=keep_inputs,
             threads=_given(device=device_threads, server=server_threads),
@@ -260,12 +272,7 @@ def split(
         print_plan(plan, out, times, verification)
         if annotate is not None:
             console().print(f"annotated copy: {annotate}", soft_wrap=True)
-    _require_equal(verification)
-
-
-def _check_timing(timing: bool, verify: bool) -> None:
-    if timing and not verify:
-        raise InputError("--timing compares what --verify runs with what was predicted; pass --verify, too")
+    require_equal(verification)
 
 
 def _given(**values: _Value | None) -> dict[str, _Value]:
@@ -291,73 +298,12 @@ def _check_runs_here(plan: "Plan") -> None:
         refuse_draws(plan.source.graph["model"], plan.model.output_names)
 
 
-def _require_equal(verification: "Verification | None") -> None:
-    if verification is not None and not verification.ok:
-        raise VerificationError("the parts do not compute what the whole model computes; please report this model")
-
-
-@app.command()
-def run(
-    folder: PlanArgument,
-    input_file: Annotated[
-        Path | None,
-        typer.Option("--input", "-i", help=".npz file with one array per input.", show_default="random inputs"),
-    ] = None,
-    output_file: Annotated[Path | None, typer.Option("--output", help="New .npz file for the outputs.")] = None,
-    check_weights: CheckWeightsOption = False,
-    runs: Annotated[int, typer.Option(min=1, help="How often to run; the median time is shown.")] = 1,
-    verify: Annotated[bool, typer.Option("--verify", help="Compare with the whole model.")] = False,
-    timing: TimingOption = False,
-    model: Annotated[Path | None, typer.Option(help="The whole model, if it has moved.")] = None,
-    threads: ThreadsOption = None,
-    force: ForceOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Run saved parts in this process, in order."""
-    from partition.model_parts import ModelParts
-    from partition.runtime.files import check_writable, default_inputs, read_inputs, write_outputs
-    from partition.runtime.verify import verify_plan
-    from partition.saved import load_saved
-
-    _check_timing(timing, verify)
-    if output_file is not None:
-        check_output_file(output_file, "output file", force=force)
-    seconds = []
-    verification = None
-    with steps(2 + verify) as step:
-        step.start(f"opening {folder}")
-        plan = load_saved(folder, check_weights=check_weights)
-        if output_file is not None:
-            check_writable(output_file, {one.name: one.dtype for one in plan.model.outputs})
-        if timing and isinstance(plan, ModelParts):
-            raise InputError(f"--timing compares with a prediction, and parts ('{folder}') have none; leave it out")
-        inputs = read_inputs(input_file) if input_file is not None else default_inputs(plan)
-        with plan.session(threads=threads) as session:
-            step.start("running")
-            for number in range(runs):
-                before = time.perf_counter()
-                outputs = session.run(inputs)
-                seconds.append(time.perf_counter() - before)
-                step.share((number + 1) / runs)
-        if output_file is not None:
-            write_outputs(output_file, outputs)
-        if verify:
-            step.start("running the whole model")
-            verification = verify_plan(
-                plan, model, inputs=[inputs], seed=0, tolerance=None, threads=threads, timing=timing
-            )
-    from partition.report.execution import execution_json, execution_view
-
-    if as_json:
-        show_json(execution_json(plan, outputs, seconds, verification))
-    else:
-        console().print(execution_view(plan, outputs, seconds, verification, random=input_file is None))
-    _require_equal(verification)
-
-
+app.command()(run)
 app.command()(parts)
+app.command()(serve)
 app.command()(profile)
 app.command()(calibrate)
+app.command()(emulate)
 
 
 @app.command()
@@ -403,4 +349,4 @@ def demo(
         kept = f"kept in {out}" if out is not None else "not kept (-o FOLDER keeps them)"
         shown.print(f"parts: {', '.join(part.file for part in plan.parts)}, {kept}", soft_wrap=True)
         shown.print(f"next: {sys.argv[0]} split YOUR_MODEL.onnx --bandwidth 8.8Mbps -o out/", soft_wrap=True)
-    _require_equal(verification)
+    require_equal(verification)

@@ -1,7 +1,8 @@
 """Start the command line: in a process of its own, so that a crash of native code still ends in one line.
 
 The runtime and the ONNX checker are native code that reads files of anybody's making. Where the system can fork, the
-command runs in a child, and this process only waits for it. What a crash leaves among the temporary files is removed.
+command runs in a child, and this process only waits for it. What a crash leaves is removed: the child's temporary
+files, and what it noted there that it was about to save.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from partition.leftovers import note_in, tidy_noted
 from partition.terminal import fail
 
 # Signals by which the system ends a process that did something impossible.
@@ -28,7 +30,7 @@ _CRASHES = {
 }
 # Apple's own libraries, which NumPy may have loaded, do not outlive a fork.
 FORKS = hasattr(os, "fork") and sys.platform != "darwin"
-_PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
+_PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 # Ctrl-C reaches parent and child, and the parent passes it on: what comes within this time is one press of the keys.
 _ONE_PRESS_S = 0.3
 _OURS = ("graph_io", "partition", "solvers")
@@ -66,14 +68,15 @@ def _run() -> None:
 def _run_in_a_child() -> NoReturn:
     import tempfile
 
-    # The system may have no folder for temporary files; then the command says so where it needs one.
-    temporary: str | None = None
-    with contextlib.suppress(OSError):
-        temporary = tempfile.gettempdir()
     signals = [getattr(signal, name) for name in _PASSED_ON]
     alive, alive_in_parent = os.pipe()
     # Nothing may come between the fork and the handlers of either side.
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    # Made here, so that nobody else can have put notes for the parent into it. The system may have no place for it;
+    # then the command says so where it needs one.
+    temporary: str | None = None
+    with contextlib.suppress(OSError):
+        temporary = tempfile.mkdtemp(prefix="dnn-partition-command-")
     with warnings.catch_warnings():
         # Python warns of other threads: they are those of NumPy's OpenBLAS, which ends them before a fork.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -85,7 +88,8 @@ def _run_in_a_child() -> NoReturn:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         threading.Thread(target=_end_with_parent, args=(alive,), daemon=True).start()
         if temporary is not None:
-            _use_own_folder(temporary)
+            tempfile.tempdir = os.environ["TMPDIR"] = temporary
+            note_in(Path(temporary))
         _run()
         sys.exit(0)
     os.close(alive)
@@ -97,7 +101,7 @@ def _run_in_a_child() -> NoReturn:
     for number in signals:
         signal.signal(number, signal.SIG_IGN)
     if temporary is not None:
-        _remove_leftovers(temporary, child)
+        _remove_leftovers(Path(temporary))
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         sys.exit(code)
@@ -126,25 +130,12 @@ def _end_with_parent(alive: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _prefix(child: int) -> str:
-    return f"dnn-partition-command-{child}-"
+def _remove_leftovers(temporary: Path) -> None:
+    import shutil
 
-
-def _use_own_folder(temporary: str) -> None:
-    """Put temporary files where the parent finds them after a crash."""
-    import tempfile
-
-    # Where nothing can be made, the command says so when it needs to.
-    with contextlib.suppress(OSError):
-        tempfile.tempdir = tempfile.mkdtemp(prefix=_prefix(os.getpid()), dir=temporary)
-        os.environ["TMPDIR"] = tempfile.tempdir
-
-
-def _remove_leftovers(temporary: str, child: int) -> None:
-    for folder in Path(temporary).glob(f"{_prefix(child)}*"):
-        import shutil
-
-        shutil.rmtree(folder, ignore_errors=True)
+    for problem in tidy_noted(temporary):
+        fail(problem, 2)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _ended_by_signal(number: signal.Signals) -> int:

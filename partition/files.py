@@ -4,17 +4,21 @@ Every versioned file of this library (machines, timings, plans) goes through her
 is refused with its name and the name of the field, never half understood.
 """
 
+import errno
 import json
 import math
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
 
 from partition.errors import InputError
+from partition.leftovers import Unfinished, tidied
 
 # No text holds a bare line break, so this never meets the inside of one.
 _NUMBERS = re.compile(r"\[\n\s*-?\d[-+\d.eE,\s]*\]")
@@ -62,11 +66,25 @@ def write_json(path: str | os.PathLike[str], obj: Mapping[str, Any]) -> None:
 def draft_of(target: Path) -> Iterator[Path]:
     """Give the path of a draft beside a file: it takes that file's place at the end, and is gone after an error."""
     draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
+    with tidied(Unfinished(draft, target.parent)):
         yield draft
         os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
+
+
+def open_file(path: str | os.PathLike[str]) -> BufferedReader:
+    """Open a file for reading, if it is one: a pipe, a socket or a device may let its reader wait for ever.
+
+    Raises
+    ------
+    OSError
+        With the reason as its `strerror`.
+    ValueError
+        The path holds a null character.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and not a file", os.fspath(path))
+    return open(path, "rb")
 
 
 def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
@@ -104,7 +122,8 @@ def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
         return fields
 
     try:
-        content = Path(path).read_bytes()
+        with open_file(path) as file:
+            content = file.read()
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the {source}: {_reason(error)}; check the path") from error
     try:
@@ -145,6 +164,9 @@ class FieldReader:
         if not isinstance(obj, Mapping) or not all(isinstance(name, str) for name in obj):
             where = f"the field {prefix.rstrip('.')!r}" if prefix else "the content"
             raise InputError(f"{source}: {where} is a JSON {_json_type(obj)}, expected an object: {{...}}")
+        odd = next((name for name in obj if not _is_unicode(name)), None)
+        if odd is not None:
+            raise InputError(f"{source}: the name of the field {prefix + odd!r} is not Unicode text; correct it there")
         self._fields: dict[str, Any] = dict(obj)
 
     def header(self, format_name: str, version: int) -> None:
@@ -176,13 +198,22 @@ class FieldReader:
     def text(self, name: str) -> str:
         """Take a string that is not empty."""
         value = self.take(name)
-        if not isinstance(value, str) or not value.strip():
+        if not is_text(value):
             self.refuse(name, value, "a text that is not empty")
-        return value
+        return str(value)
 
     def optional_text(self, name: str) -> str | None:
         """Take a string that is not empty, or null."""
         return None if self._took_null(name) else self.text(name)
+
+    def optional_path(self, name: str) -> str | None:
+        """Take the path of a file, or null; it may hold bytes that are not UTF-8, as Python writes them."""
+        value = self.take(name)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value.strip() or "\0" in value or not _is_path(value):
+            self.refuse(name, value, "the path of a file, or null")
+        return value
 
     def positive(self, name: str) -> float:
         """Take a finite number above zero."""
@@ -247,7 +278,7 @@ class FieldReader:
     def texts(self, name: str) -> tuple[str, ...]:
         """Take a list of strings that are not empty."""
         values = self.take(name)
-        if not isinstance(values, list | tuple) or not all(isinstance(one, str) and one.strip() for one in values):
+        if not isinstance(values, list | tuple) or not all(is_text(one) for one in values):
             self.refuse(name, values, "a list of texts that are not empty")
         return tuple(values)
 
@@ -258,6 +289,8 @@ class FieldReader:
             self.refuse(name, values, "an object: {...}")
         for key, value in values.items():
             if not isinstance(key, str) or not (value is None or isinstance(value, str | int | float)):
+                self.refuse(f"{name}.{key}", value, "a text, a number, true, false or null")
+            if not _is_unicode(key) or (isinstance(value, str) and not _is_unicode(value)):
                 self.refuse(f"{name}.{key}", value, "a text, a number, true, false or null")
             if isinstance(value, float) and not math.isfinite(value):
                 self.refuse(f"{name}.{key}", value, "a finite number")
@@ -307,6 +340,23 @@ class FieldReader:
         if not math.isfinite(number):
             self.refuse(name, value, legal)
         return number
+
+
+def is_text(value: object) -> bool:
+    """Say whether a value is a text that is not empty; half of a surrogate pair, which JSON can write, is none."""
+    return isinstance(value, str) and bool(value.strip()) and _is_unicode(value)
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _is_path(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reason(error: OSError | ValueError) -> str:

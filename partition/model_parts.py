@@ -182,7 +182,7 @@ def split_model(
 def load_parts(folder: str | PathLike[str], *, check_weights: bool = False) -> ModelParts:
     """Read parts that `ModelParts.save` wrote; parameters and errors as of `load_plan`."""
     from partition.files import FieldReader, read_json
-    from partition.plan_file import read_model, read_part
+    from partition.plan_file import check_parts, read_model, read_part
     from partition.saved import check_files
 
     folder = Path(folder)
@@ -199,14 +199,15 @@ def load_parts(folder: str | PathLike[str], *, check_weights: bool = False) -> M
         source=folder,
     )
     fields.finish()
+    check_parts(loaded.model, loaded.parts, fields)
     check_files(folder, loaded.parts, check_weights=check_weights)
     return loaded
 
 
 def _read_cuts(value: Any, source: str) -> tuple[tuple[str, ...], ...]:
-    legal = isinstance(value, list) and all(
-        isinstance(cut, list) and all(isinstance(name, str) for name in cut) for cut in value
-    )
+    from partition.files import is_text
+
+    legal = isinstance(value, list) and all(isinstance(cut, list) and all(map(is_text, cut)) for cut in value)
     if not legal:
         raise InputError(f"{source}: cuts is {str(value)[:80]}; legal is a list of lists of tensor names")
     return tuple(tuple(cut) for cut in value)

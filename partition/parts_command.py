@@ -10,8 +10,10 @@ from partition.arguments import (
     DimOption,
     ForceOption,
     GranularityOption,
+    HashWeightsOption,
     InputOption,
     JsonOption,
+    LinkWeightsOption,
     ModelArgument,
     dims,
 )
@@ -32,12 +34,19 @@ def parts(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="New folder for the parts and parts.json.", show_default="nothing written"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="New folder for the parts and parts.json, or the own folder of a model with external data.",
+            show_default="nothing written",
+        ),
     ] = None,
     dim: DimOption = None,
     input_file: InputOption = None,
     granularity: GranularityOption = "layer",
     verify: Annotated[bool, typer.Option("--verify", help="Run parts and whole and compare.")] = False,
+    link_weights: LinkWeightsOption = False,
+    hash_weights: HashWeightsOption = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +59,7 @@ def parts(
     from partition.saved import check_output_folder
 
     if out is not None:
-        check_output_folder(out, overwrite=force)
+        check_output_folder(out, overwrite=force, model=model)
     inputs = None if input_file is None else read_inputs(input_file)
     verification = None
     start = time.perf_counter()
@@ -62,7 +71,9 @@ def parts(
             refuse_draws(graph.graph["model"], made.model.output_names)
         if out is not None:
             step.start(f"writing {out}")
-            made = made.save(out, overwrite=force, progress=step.share)
+            made = made.save(
+                out, overwrite=force, link_weights=link_weights, hash_weights=hash_weights, progress=step.share
+            )
         seconds = time.perf_counter() - start
         if verify:
             step.start("running parts and whole model")

@@ -4,15 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, overload
 
+from partition.errors import InputError
 from partition.links import Link
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graph_io import LayerGraph, ModelSource
+    from partition.adaptation.conditions import ConditionRange
     from partition.model_parts import ModelParts
+    from partition.remote.session import RemoteOptions, RemoteSession
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
 
@@ -157,6 +160,33 @@ class PlanMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanChoice:
+    """One placement of the parts that a plan switches between; priced on the link that was planned for.
+
+    Attributes
+    ----------
+    stages : tuple of PlanStage
+        In the order of time; stage 0 is the device's.
+    messages : tuple of PlanMessage
+        One between each two stages.
+    """
+
+    stages: tuple[PlanStage, ...]
+    messages: tuple[PlanMessage, ...]
+
+    @property
+    def latency_s(self) -> float:
+        """Predicted latency under the conditions that were planned for, in seconds."""
+        sent_s = sum(message.transfer_s + message.delay_s for message in self.messages)
+        return sum(stage.compute_s for stage in self.stages) + sent_s
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """The tensors that go up; empty if none does."""
+        return tuple(name for one in self.messages if one.direction == "uplink" for name in one.tensors)
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """The predicted cost of one placement, by leg; the delays are in the legs of the link.
 
@@ -234,6 +264,10 @@ class Plan:
         What nobody gave and the plan took for granted.
     encoded_inputs : dict of str to int
         Inputs priced at another size on the wire than their tensor's.
+    choices : tuple of PlanChoice
+        Placements of the same parts among which one is best under any conditions of `adapts_to`; this plan's own is
+        among them. Empty for a plan that does not adapt.
+    adapts_to : ConditionRange or None
     source : networkx.DiGraph or pathlib.Path
         The layer graph that it was planned from, or the folder that it was loaded from.
     """
@@ -262,6 +296,8 @@ class Plan:
     assumptions: tuple[str, ...]
     encoded_inputs: dict[str, int]
     source: "LayerGraph | Path"
+    choices: tuple[PlanChoice, ...] = ()
+    adapts_to: "ConditionRange | None" = None
 
     @property
     def latency_s(self) -> float:
@@ -363,22 +399,62 @@ class Plan:
             progress=progress,
         )
 
-    def session(self, *, threads: int | None = None) -> "SplitSession":
-        """Open all parts in this process, as ONNX Runtime sessions that run one after the other.
+    @overload
+    def session(self, *, threads: int | None = None) -> "SplitSession": ...
+
+    @overload
+    def session(
+        self,
+        *,
+        server: str,
+        token: str | None = None,
+        ca_file: str | None = None,
+        options: "RemoteOptions | None" = None,
+        threads: int | None = None,
+    ) -> "RemoteSession": ...
+
+    def session(
+        self,
+        *,
+        server: str | None = None,
+        token: str | None = None,
+        ca_file: str | None = None,
+        options: "RemoteOptions | None" = None,
+        threads: int | None = None,
+    ) -> "SplitSession | RemoteSession":
+        """Open the parts: all in this process, or those of the server on that server.
 
         Parameters
         ----------
+        server : str, optional
+            URL of a server that serves this plan's folder, such as ``"https://server:8000"``: `dnn-partition serve`, or
+            any other that speaks the KServe V2 protocol over HTTP. Without it all parts run here, one after the other.
+        token : str, optional
+            By which the server knows its users.
+        ca_file : str, optional
+            PEM file of the authorities that vouch for the server; the system's if not given.
+        options : RemoteOptions, optional
+            Time-outs, what the device holds, how the session adapts.
         threads : int, optional
-            Of each session; the runtime's default if not given.
+            Of each runtime session here; the runtime's default if not given.
 
         Raises
         ------
         InputError
-            The plan sends an input that was priced as encoded: there is no encoder here.
+            The plan sends an input that was priced as encoded: there is no encoder here. With a server: the plan was
+            not saved.
+        partition.remote.errors.RemoteError
+            The server has other parts; or it does not answer, and the device does not hold all of them.
         """
-        from partition.runtime.session import open_session
+        if server is None:
+            if token is not None or ca_file is not None or options is not None:
+                raise InputError("token, ca_file and options belong to a server; give its URL, or leave them out")
+            from partition.runtime.session import open_session
 
-        return open_session(self, threads=threads)
+            return open_session(self, threads=threads)
+        from partition.remote.session import open_remote_session
+
+        return open_remote_session(self, server, token=token, ca_file=ca_file, options=options, threads=threads)
 
     def verify(
         self,

@@ -1,9 +1,12 @@
 """``plan.json``: a plan as plain JSON values, and back with every field checked. Described in docs/files.md."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from partition.adaptation.conditions import ConditionRange
+from partition.errors import InputError
 from partition.files import FieldReader
 from partition.links import Link
 from partition.plan import (
@@ -11,6 +14,7 @@ from partition.plan import (
     MachineInfo,
     ModelInfo,
     Plan,
+    PlanChoice,
     PlanMessage,
     PlanPart,
     PlanStage,
@@ -49,6 +53,8 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "runtime_version": plan.runtime_version,
         "assumptions": list(plan.assumptions),
         "encoded_inputs": plan.encoded_inputs,
+        "choices": [asdict(choice) for choice in plan.choices],
+        "adapts_to": None if plan.adapts_to is None else plan.adapts_to.to_json(),
     }
 
 
@@ -93,22 +99,48 @@ def plan_from_json(content: dict[str, Any], source: str, folder: Path) -> Plan:
         assumptions=fields.texts("assumptions"),
         encoded_inputs=_integers(fields, "encoded_inputs"),
         source=folder,
+        choices=tuple(_read_choice(one) for one in fields.objects("choices")),
+        adapts_to=None if (over := fields.optional_object("adapts_to")) is None else ConditionRange.from_json(over),
     )
     fields.finish()
     _check_numbers(plan, fields)
     return plan
 
 
+def check_parts(model: ModelInfo, parts: Sequence[PlanPart], fields: FieldReader) -> None:
+    """Refuse parts of one file, parts that read what no one makes, and outputs of the model that no part puts out."""
+    files: dict[str, int] = {}
+    made = set(model.input_names)
+    for number, part in enumerate(parts):
+        first = files.setdefault(part.file, number)
+        if first != number:
+            fields.refuse(f"parts[{number}].file", part.file, f"another file than that of parts[{first}]")
+        missing = next((one.name for one in part.inputs if one.name not in made), None)
+        if missing is not None:
+            fields.refuse(f"parts[{number}].inputs", missing, "inputs of the model or what earlier parts put out")
+        made.update(one.name for one in part.outputs)
+    missing = next((name for name in model.output_names if name not in made), None)
+    if missing is not None:
+        raise InputError(
+            f"{fields.source}: the field 'model.outputs' is wrong: output {missing!r} of the model comes out of no "
+            "part; correct it there"
+        )
+
+
 def _check_numbers(plan: Plan, fields: FieldReader) -> None:
-    used = [number for stage in plan.stages for number in stage.parts]
-    if used != list(range(len(plan.parts))):
-        fields.refuse("stages", used, f"stages that run the parts 0 to {len(plan.parts) - 1} once each, in order")
-    machines = [stage.machine for stage in plan.stages]
-    if machines != [("device", "server")[number % 2] for number in range(len(machines))] or not machines:
-        fields.refuse("stages", machines, "stages that alternate between device and server, the device first")
-    passed = [(message.after_stage, message.direction) for message in plan.messages]
-    if passed != [(number, ("uplink", "downlink")[number % 2]) for number in range(len(machines) - 1)]:
-        fields.refuse("messages", passed, "one message between each two stages, uplink first")
+    check_parts(plan.model, plan.parts, fields)
+    unknown = next((name for name in plan.encoded_inputs if name not in plan.model.input_names), None)
+    if unknown is not None:
+        fields.refuse("encoded_inputs", unknown, "inputs of the model")
+    _check_route(plan, plan.stages, plan.messages, fields)
+    for number, choice in enumerate(plan.choices):
+        _check_route(plan, choice.stages, choice.messages, fields, f"choices[{number}].")
+    own = [stage.parts for stage in plan.stages]
+    offered = [[stage.parts for stage in choice.stages] for choice in plan.choices]
+    if offered and own not in offered:
+        fields.refuse("choices", offered, f"also what the stages say: {own}")
+    if bool(plan.choices) != (plan.adapts_to is not None):
+        fields.refuse("adapts_to", plan.adapts_to, "an object where there are choices, null where there are none")
     names = [estimate.name for estimate in plan.estimates]
     simple = ["all on the device"] if plan.keep_inputs else ["all on the device", "all on the server"]
     if names[:1] != ["this plan"] or not set(simple).issubset(names):
@@ -117,11 +149,47 @@ def _check_numbers(plan: Plan, fields: FieldReader) -> None:
         fields.refuse("bound", plan.bound, f"at most the value, {plan.value}")
 
 
+def _check_route(
+    plan: Plan, stages: tuple[PlanStage, ...], messages: tuple[PlanMessage, ...], fields: FieldReader, where: str = ""
+) -> None:
+    """Refuse stages that do not run every part once, after what it reads, or do not take turns."""
+    used = [number for stage in stages for number in stage.parts]
+    if sorted(used) != list(range(len(plan.parts))):
+        fields.refuse(
+            f"{where}stages", used, f"the parts 0 to {len(plan.parts) - 1} once each, in order of what they read"
+        )
+    made = set(plan.model.input_names)
+    for number in used:
+        missing = next((one.name for one in plan.parts[number].inputs if one.name not in made), None)
+        if missing is not None:
+            fields.refuse(f"{where}stages", used, f"an order in which '{missing}' is there before part {number} runs")
+        made.update(one.name for one in plan.parts[number].outputs)
+    machines = [stage.machine for stage in stages]
+    if machines != [("device", "server")[number % 2] for number in range(len(machines))] or not machines:
+        fields.refuse(f"{where}stages", machines, "stages that alternate between device and server, the device first")
+    passed = [(message.after_stage, message.direction) for message in messages]
+    if passed != [(number, ("uplink", "downlink")[number % 2]) for number in range(len(machines) - 1)]:
+        fields.refuse(f"{where}messages", passed, "one message between each two stages, uplink first")
+    here: dict[str, set[str]] = {"device": set(plan.model.input_names), "server": set()}
+    for number, stage in enumerate(stages):
+        for part in (plan.parts[one] for one in stage.parts):
+            missing = next((one.name for one in part.inputs if one.name not in here[stage.machine]), None)
+            if missing is not None:
+                legal = f"also '{missing}', which {part.file} reads on the {stage.machine}"
+                fields.refuse(f"{where}messages[{number - 1}].tensors", messages[number - 1].tensors, legal)
+            here[stage.machine].update(one.name for one in part.outputs)
+        for message in messages[number : number + 1]:
+            if not here[stage.machine].issuperset(message.tensors):
+                legal = f"tensors that the {stage.machine} has by then"
+                fields.refuse(f"{where}messages[{number}].tensors", message.tensors, legal)
+            here["server" if stage.machine == "device" else "device"].update(message.tensors)
+
+
 def read_model(fields: FieldReader) -> ModelInfo:
     """Read what is stored of a model."""
     model = ModelInfo(
         name=fields.text("name"),
-        path=fields.optional_text("path"),
+        path=fields.optional_path("path"),
         structure_sha256=fields.text("structure_sha256"),
         granularity=fields.text("granularity"),
         dims=_integers(fields, "dims"),
@@ -141,10 +209,17 @@ def _read_machine(fields: FieldReader) -> MachineInfo:
     return machine
 
 
+def _file(fields: FieldReader) -> str:
+    file = fields.text("file")
+    if "\0" in file:
+        fields.refuse("file", file, "the path of a file")
+    return file
+
+
 def read_part(fields: FieldReader) -> PlanPart:
     """Read what is stored of a part."""
     part = PlanPart(
-        file=fields.text("file"),
+        file=_file(fields),
         layers=fields.texts("layers"),
         inputs=tuple(_read_tensor(one) for one in fields.objects("inputs")),
         outputs=tuple(_read_tensor(one) for one in fields.objects("outputs")),
@@ -159,9 +234,7 @@ def read_part(fields: FieldReader) -> PlanPart:
 
 
 def _read_weights_file(fields: FieldReader) -> WeightsFile:
-    file = WeightsFile(
-        fields.text("file"), fields.whole("size_bytes"), fields.boolean("own"), fields.optional_text("sha256")
-    )
+    file = WeightsFile(_file(fields), fields.whole("size_bytes"), fields.boolean("own"), fields.optional_text("sha256"))
     fields.finish()
     return file
 
@@ -181,6 +254,15 @@ def _read_stage(fields: FieldReader) -> PlanStage:
     )
     fields.finish()
     return stage
+
+
+def _read_choice(fields: FieldReader) -> PlanChoice:
+    choice = PlanChoice(
+        stages=tuple(_read_stage(one) for one in fields.objects("stages")),
+        messages=tuple(_read_message(one) for one in fields.objects("messages")),
+    )
+    fields.finish()
+    return choice
 
 
 def _read_message(fields: FieldReader) -> PlanMessage:

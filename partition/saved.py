@@ -1,10 +1,8 @@
 """A plan, or a model in parts, as a folder: ONNX files and a manifest in JSON, whole or not at all."""
 
-import contextlib
 import hashlib
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from partition.errors import InputError
 from partition.files import read_json, write_json
+from partition.leftovers import Unfinished, tidied
 from partition.model_parts import PARTS_FORMAT, ModelParts, load_parts
 from partition.plan import Plan, PlanPart, Runnable
 from partition.plan_file import PLAN_FORMAT, plan_from_json
@@ -37,28 +36,34 @@ def save_plan(
     progress: Callable[[float], None] | None = None,
 ) -> _Saved:
     """Write a plan, or a model in parts; see `Plan.save`."""
-    if _lies_beside(plan, folder):
-        return _save_beside(plan, folder, overwrite=overwrite, hash_weights=hash_weights)
-    mode: WeightsMode = "link" if link_weights else "copy"
-    kept = _files_of_model(plan)
-    _check_folder(folder, kept, overwrite=overwrite)
-    new_parents = [parent for parent in folder.parents if not parent.exists()]
-    # Named before it is made, so that whatever happens in between, Ctrl-C included, it is known what to remove.
-    workspace = folder.parent / f".{folder.name}-{secrets.token_hex(8)}"
-    draft, former = workspace / "plan", workspace / "former"
+    beside = _model_of_folder(plan, folder)
+    names: tuple[str, ...]
+    mode: WeightsMode
+    if beside is None:
+        place, names, mode = folder.parent, (folder.name,), "link" if link_weights else "copy"
+    else:
+        place, names, mode = folder, (*(part.file for part in plan.parts), plan.manifest), "leave"
+
+    def replaced() -> list[str]:
+        if beside is not None:
+            return _replaced_files(folder, names, beside, overwrite=overwrite)
+        _check_folder(folder, _files_of_model(plan), overwrite=overwrite)
+        return [folder.name] if os.path.lexists(folder) else []
+
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        workspace.mkdir(mode=0o700)
-        draft.mkdir()
-        saved = _write(plan, draft, draft, mode, hash_weights=hash_weights, progress=progress)
-        # Once more: writing a large model takes a while, and what has come up there meanwhile is not ours.
-        _check_folder(folder, kept, overwrite=overwrite)
-        _move_into_place(draft, folder, former)
+        replaced()
+        parents = tuple(parent for parent in folder.parents if not parent.exists())
+        workspace = Unfinished(place / f".dnn-partition-{secrets.token_hex(8)}", place, names, parents)
+        with tidied(workspace):
+            place.mkdir(parents=True, exist_ok=True)
+            workspace.path.mkdir(mode=0o700)
+            draft = workspace.new if beside is not None else workspace.new / folder.name
+            draft.mkdir(parents=True)
+            saved = _write(plan, draft, folder, mode, hash_weights=hash_weights, progress=progress)
+            # Once more: writing a large model takes a while, and what has come up there meanwhile is not ours.
+            workspace.move_into_place(replaced())
     except OSError as error:
         raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
-    finally:
-        _remove_workspace(workspace, former, folder)
-        _remove_empty(new_parents)
     return replace(saved, source=folder)
 
 
@@ -93,13 +98,6 @@ def _check_folder(folder: Path, kept: Sequence[Path], *, overwrite: bool) -> Non
         _check_replaceable(folder, kept)
     except OSError as error:
         raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove folders made for a plan that did not come, innermost first; one that holds something stays."""
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 def _files_of_model(plan: Plan | ModelParts) -> list[Path]:
@@ -162,7 +160,7 @@ def _write(
     hash_weights: bool,
     progress: Callable[[float], None] | None = None,
 ) -> _Saved:
-    """Write everything into `draft`; weights that are left where they are lie in `folder`."""
+    """Write everything into `draft`, for `folder`; weights that are left where they are lie there already."""
     from partition.runtime.parts import part_bytes
     from partition.weights_store import PlacedPart, check_space, fetch, place_weights, weights_files
 
@@ -174,7 +172,7 @@ def _write(
         PlacedPart(content, ()) if home is None else place_weights(content, part.file, home, mode)
         for part, home, content in zip(plan.parts, homes, part_bytes(plan), strict=True)
     ]
-    total, done = check_space(placed, draft), 0
+    total, done = check_space(placed, folder), 0
 
     def on_bytes(moved: int) -> None:
         nonlocal done
@@ -221,64 +219,33 @@ def _open_once(part: PlanPart, source: str | bytes, weights: Path | None, *, opt
         raise InputError(f"{error}; nothing was written") from error
 
 
-def _lies_beside(plan: Plan | ModelParts, folder: Path) -> bool:
-    """Say whether a folder is the one of the plan's model, and that model's weights lie in files of their own."""
+def _model_of_folder(plan: Plan | ModelParts, folder: Path) -> "Model | None":
+    """Return the plan's model if this is its folder, and its weights lie in files of their own, which then stay there.
+
+    Raises
+    ------
+    InputError
+        They really lie in another folder.
+    """
     if isinstance(plan.source, Path):
-        return False
-    model = plan.source.graph["model"]
-    return (
-        model.weights is not None
-        and model.path is not None
-        and os.path.realpath(folder) == os.path.realpath(model.path.parent)
-    )
-
-
-def _save_beside(plan: _Saved, folder: Path, *, overwrite: bool, hash_weights: bool) -> _Saved:
-    """Write parts into the model's own folder; what is there stays, but for an earlier plan that may be replaced."""
-    from graph_io import references
-
-    assert not isinstance(plan.source, Path)
+        return None
     model: Model = plan.source.graph["model"]
-    assert model.path is not None
+    if model.weights is None or model.path is None:
+        return None
+    if os.path.realpath(folder) != os.path.realpath(model.path.parent):
+        return None
     if model.weights != Path(os.path.realpath(folder)):
         raise InputError(
             f"output folder '{folder}' is the model's own, but its weights lie in '{model.weights}', where the runtime "
             "would not let parts read them from here; choose another folder, into which they are copied"
         )
-    names = [*(part.file for part in plan.parts), plan.manifest]
-    kept = {model.path.name, Path(os.path.realpath(model.path)).name, *(one.location for one in references(model))}
-    workspace = folder / f".dnn-partition-{secrets.token_hex(8)}"
-    draft, former = workspace / "plan", workspace / "former"
-    try:
-        _replaced_files(folder, names, kept, overwrite=overwrite)
-        workspace.mkdir(mode=0o700)
-        draft.mkdir()
-        former.mkdir()
-        saved = _write(plan, draft, folder, "leave", hash_weights=hash_weights)
-        # Once more, as for a folder of its own.
-        old = _replaced_files(folder, names, kept, overwrite=overwrite)
-        try:
-            for name in old:
-                (folder / name).rename(former / name)
-            for name in names:
-                (draft / name).rename(folder / name)
-        except BaseException:
-            for name in names:
-                if not (draft / name).exists():
-                    (folder / name).unlink(missing_ok=True)
-            for name in old:
-                if (former / name).exists():
-                    (former / name).rename(folder / name)
-            raise
-    except OSError as error:
-        raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
-    return replace(saved, source=folder)
+    return model
 
 
-def _replaced_files(folder: Path, names: list[str], kept: set[str], *, overwrite: bool) -> list[str]:
-    """Return the files of an earlier plan in a model's folder that give way to a new one."""
+def _replaced_files(folder: Path, names: Sequence[str], model: "Model", *, overwrite: bool) -> list[str]:
+    """Return the files of an earlier plan in a model's folder that give way to a new one, the manifest named last."""
+    from graph_io import references
+
     taken = [name for name in names if os.path.lexists(folder / name)]
     if not taken:
         return []
@@ -287,6 +254,8 @@ def _replaced_files(folder: Path, names: list[str], kept: set[str], *, overwrite
             f"output folder '{folder}' is the model's own and holds '{taken[0]}' already; choose another, "
             "or pass --force (overwrite=True)"
         )
+    assert model.path is not None
+    kept = {model.path.name, Path(os.path.realpath(model.path)).name, *(one.location for one in references(model))}
     earlier = _files_of_plan(folder / names[-1]) - kept
     foreign = next((name for name in taken if name not in earlier or not _is_plain(folder / name)), None)
     if foreign is not None:
@@ -299,25 +268,6 @@ def _replaced_files(folder: Path, names: list[str], kept: set[str], *, overwrite
 
 def _is_plain(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
-
-
-def _move_into_place(draft: Path, folder: Path, former: Path) -> None:
-    if os.path.lexists(folder):
-        folder.rename(former)
-    draft.rename(folder)
-
-
-def _remove_workspace(workspace: Path, former: Path, folder: Path) -> None:
-    """Remove what is temporary; an earlier plan that was moved away, but not replaced, comes back first."""
-    if os.path.lexists(former) and not os.path.lexists(folder):
-        try:
-            former.rename(folder)
-        except OSError as error:
-            raise InputError(
-                f"output folder '{folder}' could not be replaced ({error.strerror or error}); "
-                f"its earlier plan is now at '{former}', move it back from there"
-            ) from error
-    shutil.rmtree(workspace, ignore_errors=True)
 
 
 def load_plan(folder: str | PathLike[str], *, check_weights: bool = False) -> Plan:
@@ -349,10 +299,23 @@ def load_plan(folder: str | PathLike[str], *, check_weights: bool = False) -> Pl
 
 
 def load_saved(folder: Path, *, check_weights: bool = False) -> Runnable:
-    """Read a saved plan, or a model in parts where the folder holds that and no plan; see `load_plan`."""
-    if (folder / ModelParts.manifest).is_file() and not (folder / PLAN_FILE).is_file():
-        return load_parts(folder, check_weights=check_weights)
-    return load_plan(folder, check_weights=check_weights)
+    """Read a saved plan or a model in parts: whichever the folder holds, or the one whose manifest is given.
+
+    Raises
+    ------
+    InputError
+        The folder holds both, as that of a model may; or see `load_plan`.
+    """
+    found = [name for name in _FORMATS if os.path.lexists(folder / name)]
+    if folder.name in _FORMATS and not folder.is_dir():
+        found, folder = [folder.name], folder.parent
+    if len(found) > 1:
+        raise InputError(
+            f"'{folder}' holds a plan and a model in parts; give the one that is meant: "
+            f"{' or '.join(str(folder / name) for name in found)}"
+        )
+    load = load_parts if found == [ModelParts.manifest] else load_plan
+    return load(folder, check_weights=check_weights)
 
 
 def check_files(folder: Path, parts: Sequence[PlanPart], *, check_weights: bool) -> None:

@@ -137,7 +137,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def check_space(parts: Iterable[PlacedPart], folder: Path) -> int:
-    """Return how many bytes will be copied into a folder.
+    """Return how many bytes will be copied into a folder, which need not be there yet; its parent is.
 
     Raises
     ------
@@ -145,10 +145,10 @@ def check_space(parts: Iterable[PlacedPart], folder: Path) -> int:
         Its disk has less room.
     """
     needed = sum(range_.length for part in parts for file in part.files for range_ in file.ranges)
-    free = shutil.disk_usage(folder).free if needed else 0
+    free = shutil.disk_usage(folder.parent).free if needed else 0
     if needed > free:
         raise InputError(
-            f"the weights of the parts take {needed / 1e9:.2f} GB, and the disk of '{folder.parent}' has room for "
+            f"the weights of the parts take {needed / 1e9:.2f} GB, and the disk of '{folder}' has room for "
             f"{free / 1e9:.2f} GB; choose another folder, or the model's own, where nothing is copied"
         )
     return needed

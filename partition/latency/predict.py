@@ -120,9 +120,7 @@ def predict_layers(
         deviations,
         {layer: memory_s[layer] / seconds[layer] if seconds[layer] > 0 else 0.0 for layer in seconds},
         _notes(machine, kernels, seconds, priced),
-        {
-            both.tensor: both.seconds(lambda extra: extra_s[extra.operator, extra.shape]) for both in conversions
-        },
+        {both.tensor: both.seconds(lambda extra: extra_s[extra.operator, extra.shape]) for both in conversions},
     )
 
 

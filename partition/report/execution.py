@@ -8,6 +8,7 @@ import numpy as np
 
 from partition.latency.timings import Timings
 from partition.plan import Runnable
+from partition.remote.records import RunRecord, records_to_json
 from partition.runtime.files import dtype_and_shape
 from partition.runtime.session import Array
 from partition.runtime.verify import Verification
@@ -20,7 +21,11 @@ _SLOWEST_SHOWN = 15
 
 
 def execution_json(
-    plan: Runnable, outputs: Mapping[str, Array], seconds: Sequence[float], verification: Verification | None
+    plan: Runnable,
+    outputs: Mapping[str, Array],
+    seconds: Sequence[float],
+    verification: Verification | None,
+    records: Sequence[RunRecord] = (),
 ) -> dict[str, Any]:
     """Return a run as plain JSON values."""
     content: dict[str, Any] = {
@@ -35,6 +40,8 @@ def execution_json(
     }
     if verification is not None:
         content["verification"] = verification.to_json()
+    if records:
+        content["requests"] = records_to_json(records)
     return content
 
 
@@ -45,6 +52,7 @@ def execution_view(
     verification: Verification | None,
     *,
     random: bool,
+    records: Sequence[RunRecord] = (),
 ) -> "Group":
     """Build the tables of a run."""
     from rich import box
@@ -61,11 +69,18 @@ def execution_view(
         least, largest = (f"{np.min(value):.6g}", f"{np.max(value):.6g}") if numeric else ("", "")
         table.add_row(Text(name), dtype, Text(str(shape)), least, largest)
     times = f"median of {len(seconds)} runs" if len(seconds) > 1 else "one run, the first"
+    where = "here and on the server" if records else "in this process, without the link"
     lines: list[RenderableType] = [
-        Text(f"{plan.model.name}: {' -> '.join(part.file for part in plan.parts)} in this process, without the link"),
+        Text(f"{plan.model.name}: {' -> '.join(part.file for part in plan.parts)} {where}"),
         table,
         Text(f"{format_duration(median(seconds))} ({times}){' on seeded random inputs' if random else ''}"),
     ]
+    if records:
+        lines.append(Text(str(records[-1])))
+        faults = sum(one.fault is not None for one in records)
+        if faults:
+            remark = f"{faults} of {len(records)} requests were finished here after a fault"
+            lines.append(Text(remark, style="bold red"))
     if verification is not None:
         lines.append(Text(str(verification), style="" if verification.ok else "bold red"))
     return Group(*lines)

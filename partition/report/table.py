@@ -3,7 +3,7 @@
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from partition.plan import Estimate, Plan
+from partition.plan import Estimate, Plan, PlanChoice
 from partition.units import format_duration
 
 if TYPE_CHECKING:
@@ -68,10 +68,47 @@ def plan_view(plan: Plan) -> "Group":
         *([Text(_UNCERTAINTY_NOTE)] if plan.estimates[0].deviation_s else []),
         _comparison_table(plan),
     ]
+    if plan.adapts_to is not None:
+        lines += [Text(_adapting_note(plan)), _choice_table(plan)]
     if plan.assumptions:
         lines.append(Text("assumed:"))
         lines += [Padding(Text(f"- {one}"), (0, 0, 0, 2)) for one in plan.assumptions]
     return Group(*lines)
+
+
+def _adapting_note(plan: Plan) -> str:
+    parts = "one part" if len(plan.parts) == 1 else f"the same {len(plan.parts)} parts"
+    return f"adapts to {plan.adapts_to}: {len(plan.choices)} placements of {parts}, all of which the device holds"
+
+
+def _choice_table(plan: Plan) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("placement: what goes up", overflow="fold")
+    for column in ("device ms", "server ms", "up", "down", "here ms"):
+        table.add_column(column, justify="right")
+    for choice in sorted(plan.choices, key=lambda one: _on(one, "device")):
+        own = choice.stages == plan.stages
+        sizes = [
+            sum(one.size_bytes for one in choice.messages if one.direction == direction)
+            for direction in ("uplink", "downlink")
+        ]
+        table.add_row(
+            Text(_names(choice.cut) if choice.messages else "nothing"),
+            _ms(_on(choice, "device")),
+            _ms(_on(choice, "server")),
+            *(format_bytes(size) if choice.messages else "-" for size in sizes),
+            _ms(choice.latency_s),
+            style="bold" if own else "",
+        )
+    return table
+
+
+def _on(choice: PlanChoice, machine: str) -> float:
+    return sum(stage.compute_s for stage in choice.stages if stage.machine == machine)
 
 
 def format_bytes(size: int) -> str:

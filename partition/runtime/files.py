@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from partition.errors import InputError
-from partition.files import draft_of
+from partition.files import draft_of, open_file
 from partition.plan import Runnable
 from partition.runtime.session import Array
 
@@ -27,7 +27,7 @@ def read_inputs(path: Path) -> dict[str, Array]:
     """
     try:
         # Opened here, because NumPy leaves a file that it cannot read open.
-        with path.open("rb") as file:
+        with open_file(path) as file:
             content = np.load(file, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
                 raise InputError(f"input file '{path}' holds a single array; write it with numpy.savez(name=array)")

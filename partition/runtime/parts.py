@@ -2,13 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graph_io import runtime_reason
 from partition.errors import InputError
+from partition.files import open_file
 from partition.plan import PlanPart, Runnable, WeightsFile
+from partition.units import check_threads
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -34,7 +36,8 @@ def part_bytes(plan: Runnable) -> list[bytes]:
     for part in plan.parts:
         path = plan.source / part.file
         try:
-            content = path.read_bytes()
+            with open_file(path) as file:
+                content = file.read()
         except OSError as error:
             raise _unreadable(path, error) from error
         _compare(path, part, hashlib.sha256(content).hexdigest())
@@ -75,7 +78,8 @@ def check_weights_file(folder: Path, weights: WeightsFile, *, contents: bool = F
     if os.path.isabs(weights.file) or not inside:
         raise InputError(f"weights '{weights.file}' of the plan in '{folder}' lie outside of the plan's own folder")
     try:
-        size_bytes = path.stat().st_size
+        with open_file(path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
         digest = file_sha256(path) if contents else None
     except OSError as error:
         raise InputError(f"weights '{path}' cannot be read: {error.strerror or error}; save the plan again") from error
@@ -95,7 +99,7 @@ def check_weights_file(folder: Path, weights: WeightsFile, *, contents: bool = F
 
 def file_sha256(path: Path) -> str:
     """Hash a file without holding it in memory."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -152,6 +156,28 @@ def open_part(content: str | bytes, name: str, options: Any) -> "onnxruntime.Inf
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions share no public base class
         raise InputError(f"{name} cannot be opened by onnxruntime: {runtime_reason(error)}") from error
+
+
+def open_numbered_parts(
+    plan: Runnable, numbers: Iterable[int], *, threads: int | None
+) -> "dict[int, onnxruntime.InferenceSession]":
+    """Open some parts of a saved plan, by their numbers.
+
+    Raises
+    ------
+    InputError
+        The plan was not saved, a file is missing or another, or the runtime refuses a part.
+    """
+    if not isinstance(plan.source, Path):
+        raise InputError(f"the plan of '{plan.model.name}' was not saved; save it, and load it from its folder")
+    if threads is not None:
+        check_threads(threads)
+    found = {}
+    for number in numbers:
+        part = plan.parts[number]
+        check_part(plan.source, part)
+        found[number] = open_part(str(plan.source / part.file), part.file, session_options(threads=threads))
+    return found
 
 
 def open_parts(

@@ -1,7 +1,7 @@
 """Split ONNX Runtime sessions that run one after the other in this process."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -44,14 +44,7 @@ class SplitSession:
     def __init__(self, plan: Runnable, sessions: "tuple[onnxruntime.InferenceSession, ...]") -> None:
         self._plan = plan
         self._steps = [open_step(part.file, session) for part, session in zip(plan.parts, sessions, strict=True)]
-        self._input_types: dict[str, tuple[Any, list[Any]]] = {}
-        for session in sessions:
-            for value in session.get_inputs():
-                if value.name in plan.model.input_names:
-                    self._input_types.setdefault(value.name, (_numpy_type(value.type), list(value.shape)))
-        for handed in plan.model.inputs:
-            # No part reads it, so no part tells its type.
-            self._input_types.setdefault(handed.name, (_numpy_type(handed.dtype), _planned_dims(plan.model, handed)))
+        self._input_types = InputTypes(plan.model, sessions)
         self.part_s: tuple[float, ...] = ()
         """Wall time of each part in the last run, in seconds."""
         self._last_use = {name: number for number, step in enumerate(self._steps) for name in step.inputs}
@@ -91,7 +84,7 @@ class SplitSession:
         """
         if not self._steps:
             raise InputError("this session is closed; open another with plan.session()")
-        self._check(inputs)
+        self._input_types.check(inputs)
         values: dict[str, Any] = dict(inputs)
         outputs = self._plan.model.output_names
         part_s = []
@@ -110,8 +103,24 @@ class SplitSession:
         self.part_s = tuple(part_s)
         return {name: values[name] for name in outputs}
 
-    def _check(self, inputs: Mapping[str, Array]) -> None:
-        wanted = self._plan.model.input_names
+
+class InputTypes:
+    """Which arrays a model takes, as its parts tell."""
+
+    def __init__(self, model: ModelInfo, sessions: "Iterable[onnxruntime.InferenceSession]") -> None:
+        self._names = model.input_names
+        self._types: dict[str, tuple[Any, list[Any]]] = {}
+        for session in sessions:
+            for value in session.get_inputs():
+                if value.name in self._names:
+                    self._types.setdefault(value.name, (_numpy_type(value.type), list(value.shape)))
+        for handed in model.inputs:
+            # No part reads it, so no part tells its type.
+            self._types.setdefault(handed.name, (_numpy_type(handed.dtype), _planned_dims(model, handed)))
+
+    def check(self, inputs: Mapping[str, Array]) -> None:
+        """Refuse inputs that are missing or unknown, or of another type or shape than the model's."""
+        wanted = self._names
         unknown = next((name for name in inputs if name not in wanted), None)
         if unknown is not None:
             raise InputError(f"input '{unknown}' is not in the model; its inputs are {', '.join(wanted)}")
@@ -121,7 +130,7 @@ class SplitSession:
             value = inputs[name]
             if not isinstance(value, np.ndarray):
                 raise InputError(f"input '{name}' is a {type(value).__name__}; pass a numpy array")
-            numpy_type, dims = self._input_types[name]
+            numpy_type, dims = self._types[name]
             if numpy_type is not None:
                 # Compared as a whole: the runtime would read swapped bytes as they lie.
                 texts = numpy_type is np.object_ and value.dtype.kind == "U"
@@ -139,7 +148,7 @@ class SplitSession:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """One open part; `numpy` says whether NumPy has all the types at its edges."""
 
     name: str
@@ -149,6 +158,7 @@ class _Step:
     numpy: bool
 
     def run(self, values: Mapping[str, Any]) -> list[Any]:
+        """Run the part and return its outputs in their order."""
         if self.numpy:
             produced: list[Any] = self.session.run(list(self.outputs), dict(values))
             return produced
@@ -165,11 +175,11 @@ class _Step:
         return [value if kind is None else value.numpy() for value, kind in zip(results, types, strict=True)]
 
 
-def open_step(name: str, session: "onnxruntime.InferenceSession") -> _Step:
+def open_step(name: str, session: "onnxruntime.InferenceSession") -> Step:
     """Wrap an open part, or a whole model, so that tensors of any type can go in and come out."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     known = all(_numpy_type(value.type) is not None for value in (*inputs, *outputs))
-    return _Step(name, session, tuple(one.name for one in inputs), tuple(one.name for one in outputs), known)
+    return Step(name, session, tuple(one.name for one in inputs), tuple(one.name for one in outputs), known)
 
 
 def _numpy_type(runtime_type: str) -> Any:
@@ -187,12 +197,17 @@ def _planned_dims(model: ModelInfo, tensor: TensorInfo) -> list[int | None]:
 
 def open_session(plan: Runnable, *, threads: int | None) -> SplitSession:
     """Open a plan's parts; see `Plan.session`."""
+    check_not_encoded(plan)
+    if threads is not None:
+        check_threads(threads)
+    return SplitSession(plan, open_parts(plan, threads=threads))
+
+
+def check_not_encoded(plan: Runnable) -> None:
+    """Refuse a plan that sends an input which was priced as encoded."""
     encoded = plan.sent_encoded_input
     if encoded is not None:
         raise InputError(
             f"input '{encoded}' was priced as {plan.encoded_inputs[encoded]} encoded bytes, and this plan sends it; "
             "it runs only with an encoder and a decoder, so plan again without input_bytes to run it here"
         )
-    if threads is not None:
-        check_threads(threads)
-    return SplitSession(plan, open_parts(plan, threads=threads))

@@ -227,7 +227,15 @@ def verify_plan(
     timing: bool,
 ) -> Verification:
     """Compare a plan's parts with its model; see `Plan.verify`."""
-    from graph_io import least_precise_float, output_steps, runtime_reason
+    try:
+        from graph_io import least_precise_float, output_steps, runtime_reason
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "graph_io":
+            raise
+        raise InputError(
+            f"verifying reads the whole model, for which the package '{error.name}' is not installed; "
+            "install it, or verify where the plan is made"
+        ) from error
 
     if threads is not None:
         check_threads(threads)

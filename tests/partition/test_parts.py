@@ -7,8 +7,9 @@ import onnx
 import pytest
 
 import graph_io
-from partition import InputError, load_parts, load_plan, partition, split_model
+from partition import InputError, ModelParts, Plan, load_parts, load_plan, partition, split_model
 from partition.arguments import visits
+from partition.saved import load_saved
 from tests.models import random_model, relu_chain, transformer_block
 from tests.partition.conftest import entries
 from tests.partition.costs import timings_of
@@ -66,6 +67,7 @@ def test_a_damaged_part_is_refused(graph, tmp_path):
         ({"format": "dnn-partition/plan"}, "format"),
         ({"cuts": "b0_norm1"}, "cuts is b0_norm1; legal is a list of lists"),
         ({"cuts": [[1]]}, "cuts is"),
+        ({"cuts": [["\ud800"]]}, "cuts is .*; legal is a list of lists"),
         ({"surplus": 1}, "surplus"),
     ],
 )
@@ -90,6 +92,39 @@ def test_a_folder_of_parts_is_replaced_only_on_request(graph, tmp_path):
     (tmp_path / "out" / "mine.txt").touch()
     with pytest.raises(InputError, match=r"holds 'mine\.txt', which no plan wrote"):
         made.save(tmp_path / "out", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "field", "name", "problem"),
+    [
+        (
+            1,
+            "file",
+            "part-0.onnx",
+            r"'parts\[1\].file' is 'part-0.onnx', expected another file than that of parts",
+        ),
+        (
+            1,
+            "inputs",
+            "nowhere",
+            r"'parts\[1\].inputs' is 'nowhere', expected inputs of the model or what earlier",
+        ),
+        (3, "outputs", "nowhere", "output 'y' of the model comes out of no part"),
+    ],
+)
+def test_parts_that_do_not_belong_together(graph, tmp_path, number, field, name, problem):
+    split_model(graph, CUTS).save(tmp_path / "out")
+    path = tmp_path / "out" / "parts.json"
+    content = json.loads(path.read_text())
+    part = content["parts"][number]
+    if field == "file":
+        part["file"] = name
+    else:
+        part[field][0]["name"] = name
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=problem) as caught:
+        load_parts(tmp_path / "out")
+    assert "parts.json'" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +161,50 @@ def test_weights_beside_the_model_stay_there(tmp_path):
     assert load_parts(tmp_path).verify().ok
     made.save(tmp_path / "elsewhere")
     assert load_parts(tmp_path / "elsewhere").verify().ok
+
+
+def test_the_command_beside_the_model_and_with_links(command, tmp_path):
+    external = {"save_as_external_data": True, "location": "model.data", "size_threshold": 0}
+    onnx.save(transformer_block(width=64), tmp_path / "model.onnx", **external)
+    arguments = ("parts", "model.onnx", "--at", "b0_norm2", "-o")
+    before = set(entries(tmp_path))
+    for again in ((), ("--force",)):
+        done = command(*arguments, ".", "--hash-weights", "--verify", *again)
+        assert (done.code, done.err) == (0, "")
+        assert set(entries(tmp_path)) == before | {"part-0.onnx", "part-1.onnx", "parts.json"}
+    assert command("run", ".", "--check-weights", "--verify").code == 0
+    refused = command(*arguments, ".")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "is the model's own and holds 'part-0.onnx' already" in refused.err
+    assert command(*arguments, "copied").code == 0
+    assert load_parts(tmp_path / "copied").parts[0].weights_files[0].sha256 is None
+    assert command(*arguments, "linked", "--link-weights").code == 0
+    assert (tmp_path / "linked" / "part-0.weights").samefile(tmp_path / "model.data")
+    # The package onnx refuses linked data, the copies stand alone.
+    assert not (tmp_path / "copied" / "part-0.weights").samefile(tmp_path / "model.data")
+
+
+def test_a_plan_and_parts_beside_one_model(command, tmp_path):
+    """Each is replaced by its own kind alone, and what to run has to be said."""
+    external = {"save_as_external_data": True, "location": "model.data", "size_threshold": 0}
+    onnx.save(transformer_block(width=64), tmp_path / "model.onnx", **external)
+    made, plan = split_model(tmp_path / "model.onnx", CUTS), partition(tmp_path / "model.onnx", "wifi", cut=CUTS[:1])
+    plan.save(tmp_path)
+    made.save(tmp_path)
+    with pytest.raises(InputError, match=r"holds a plan and a model in parts; give the one that is meant: .*json"):
+        load_saved(tmp_path)
+    assert isinstance(load_saved(tmp_path / "plan.json"), Plan)
+    assert isinstance(load_saved(tmp_path / "parts.json"), ModelParts)
+    assert (len(load_plan(tmp_path).parts), len(load_parts(tmp_path).parts)) == (2, 4)
+    split_model(tmp_path / "model.onnx", CUTS[1:2]).save(tmp_path, overwrite=True)
+    assert (len(load_plan(tmp_path).parts), len(load_parts(tmp_path).parts)) == (2, 2)
+    assert "part-3.onnx" not in entries(tmp_path)
+    plan.save(tmp_path, overwrite=True)
+    assert load_parts(tmp_path).verify().ok
+    done = command("run", ".")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "give the one that is meant: plan.json or parts.json" in done.err
+    assert command("run", "parts.json", "--verify").code == 0
 
 
 def test_the_command(command, tmp_path):

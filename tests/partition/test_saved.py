@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import fields
 
@@ -136,6 +137,32 @@ def change(folder, path, new):
         ("parts.0.file", "..", r"part '\.\.' is a path|cannot be read"),
         ("parts.0.file", "sub/part.onnx", "is a path"),
         ("parts.0.file", "part-9.device.onnx", "part-9.device.onnx' cannot be read"),
+        ("parts.0.file", "a\0b.onnx", r"'parts\[0\].file' is 'a\\x00b.onnx', expected the path of a file"),
+        (
+            "parts.0.file",
+            "part-1.server.onnx",
+            r"'parts\[1\].file' is .*, expected another file than that of parts",
+        ),
+        ("parts.0.inputs.0.name", "nowhere", r"'parts\[0\].inputs' is 'nowhere', expected inputs of the model or"),
+        ("parts.1.inputs.0.name", "y", r"'parts\[1\].inputs' is 'y', expected inputs of the model or what earlier"),
+        ("parts.0.outputs.0.name", "nowhere", r"'parts\[1\].inputs' is 't1', expected inputs of the model or"),
+        ("model.inputs.0.name", "nowhere", r"'parts\[0\].inputs' is 'x', expected inputs of the model or"),
+        ("model.outputs.0.name", "nowhere", "'model.outputs' is wrong: output 'nowhere' of the model comes out of no"),
+        ("encoded_inputs", {"nowhere": 1}, "'encoded_inputs' is 'nowhere', expected inputs of the model"),
+        (
+            "messages.0.tensors",
+            [],
+            r"'messages\[0\].tensors' is \(\), expected also 't1', which part-1.server.onnx",
+        ),
+        ("messages.0.tensors", ["t1", "y"], r"'messages\[0\].tensors' is .*, expected tensors that the device has by"),
+        ("stages.0.machine", "server", "'stages' is .*, expected stages that alternate"),
+        ("model.name", "a\ud800", r"'model.name' is 'a\\ud800', expected a text"),
+        ("model.name", "a\udcff", r"'model.name' is 'a\\udcff', expected a text"),
+        ("model.path", "a\ud800", r"'model.path' is 'a\\ud800', expected the path of a file, or null"),
+        ("model.path", "a\0b", "'model.path' is .*, expected the path of a file, or null"),
+        ("model.dims", {"\udfff": 1}, r"the name of the field 'model.dims.\\udfff' is not Unicode text"),
+        ("assumptions", ["\ud800"], r"'assumptions' is \['\\ud800'\], expected a list of texts"),
+        ("link.assumptions", ["\ud800"], r"link: the field 'assumptions' is"),
     ],
 )
 def test_a_plan_file_that_cannot_be_used(folder, path, new, problem):
@@ -144,6 +171,24 @@ def test_a_plan_file_that_cannot_be_used(folder, path, new, problem):
         load_plan(folder)
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="paths are bytes")
+def test_a_model_whose_file_name_is_not_utf8(tmp_path):
+    import onnx
+
+    name = os.fsdecode(b"m\xff.onnx")
+    try:
+        onnx.save(relu_chain(4), tmp_path / "m.onnx")
+        (tmp_path / "m.onnx").rename(tmp_path / name)
+    except OSError:
+        pytest.skip("the disk takes no such name")
+    partition(tmp_path / name, "wifi", cut=["t1"]).save(tmp_path / "out")
+    loaded = load_plan(tmp_path / "out")
+    assert loaded.model.name == "m\ufffd"
+    assert loaded.model.path == str(tmp_path / name)
+    str(loaded).encode()
+    assert loaded.verify().ok
 
 
 def paths_of(value, prefix=""):
@@ -177,6 +222,7 @@ def test_every_field_that_is_missing_is_named(folder):
 LOOSE = ("path", "optimal", "keep_inputs", "value", "bound", "objective_value", "dims", "encoded_inputs")
 LOOSE += ("threads", "deviation_s")  # null where nobody told
 LOOSE += ("max_server_visits",)  # null for any number
+LOOSE += ("adapts_to",)  # null where there are no choices
 
 
 def test_no_value_of_another_type_gets_past_or_breaks_the_reader(folder):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from partition import load_plan, partition
 from tests.models import model, node, transformer_block, value
@@ -163,6 +164,30 @@ def test_bfloat16_inside_runs_there(site, tmp_path):
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "y.npz") as outputs, plan.session(threads=1) as session:
         np.testing.assert_array_equal(outputs["y"], session.run({"x": x})["y"])
+
+
+def test_bfloat16_inputs_and_verifying_say_which_package_they_need(site, tmp_path):
+    whole = model(
+        [node("Cast", "x", "a", to=1), node("Tanh", "a", "y")],
+        [value("x", [2, 3], TensorProto.BFLOAT16)],
+        [value("y", [2, 3])],
+    )
+    partition(whole, "wifi", granularity="node", cut=["a"]).save(tmp_path / "out")
+    code = """
+from partition import InputError, ModelError, load_plan
+from partition.runtime.files import default_inputs
+plan = load_plan(sys.argv[1])
+for use in (lambda: default_inputs(plan), plan.verify):
+    try:
+        use()
+    except (InputError, ModelError) as error:
+        print(error)
+"""
+    done = thin(site, code, tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    made, verified = done.stdout.splitlines()
+    assert "input 'x' is of type bfloat16, which NumPy cannot hold without the package ml_dtypes (install it)" in made
+    assert "the package 'onnx' is not installed; install it, or verify where the plan is made" in verified
 
 
 @pytest.mark.skipif(scaled(0, 1) == 0, reason="builds and installs a wheel; in the full run")

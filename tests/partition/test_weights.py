@@ -155,8 +155,11 @@ def test_links_to_another_disk_are_refused(plan, tmp_path, monkeypatch):
 def test_a_full_disk_is_told_before_anything_is_copied(plan, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
-    with pytest.raises(InputError, match=r"the weights of the parts take 0\.00 GB, and the disk of .* has room for"):
-        plan.save(tmp_path / "out")
+    with pytest.raises(
+        InputError, match=r"the weights of the parts take 0\.00 GB, and the disk of .* has room for"
+    ) as no:
+        plan.save(tmp_path / "deep" / "out")
+    assert f"the disk of '{tmp_path / 'deep' / 'out'}' has" in str(no.value)
     assert entries(tmp_path) == ["model"]
 
 
@@ -226,7 +229,7 @@ def test_a_failure_beside_the_model_takes_everything_back(plan, path, monkeypatc
     rename = Path.rename
 
     def fail(self, target):
-        if self.name == "plan.json" and self.parent.name == "plan":
+        if self.name == "plan.json" and self.parent.name == "new":
             raise OSError(5, "Input/output error")
         return rename(self, target)
 

@@ -1,0 +1,1 @@
+"""Plans that follow the network: placements to choose from, estimates of what changes, and the choice per request."""

@@ -1,0 +1,79 @@
+"""A circuit breaker: after a fault no request goes to the server until a probe in the background has come back."""
+
+import threading
+import time
+from collections.abc import Callable
+
+_FIRST_WAIT_S = 0.1
+_LONGEST_WAIT_S = 2.0
+# So many answers in a row, and the server counts as recovered for good.
+_ANSWERS_TO_TRUST = 3
+
+
+class Breaker:
+    """Keeps requests from a server that failed, and finds out by itself when it is back.
+
+    Parameters
+    ----------
+    probe : callable
+        Asks the server for something; raises an exception of `faults` if it does not answer as it should.
+    faults : tuple of exception types
+
+    Notes
+    -----
+    The wait before a probe doubles from 0.1 s to 2 s, also over several failures with few answers in between: a server
+    that passes probes and fails requests is asked less and less often.
+    """
+
+    def __init__(self, probe: Callable[[], object], faults: tuple[type[Exception], ...]) -> None:
+        self._probe = probe
+        self._faults = faults
+        self._lock = threading.Lock()
+        self._wait_s = _FIRST_WAIT_S
+        self._answers = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.open_since_s: float | None = None
+        """When it opened, by `time.perf_counter`; None while requests may pass."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether requests may go to the server."""
+        return self.open_since_s is None
+
+    def answered(self) -> None:
+        """Take note that a request was answered."""
+        with self._lock:
+            self._answers += 1
+            if self._answers >= _ANSWERS_TO_TRUST:
+                self._wait_s = _FIRST_WAIT_S
+
+    def failed(self, *, wait_s: float | None = None) -> None:
+        """Open, and begin to probe; after `wait_s` if the server said when it wants to be asked again."""
+        with self._lock:
+            self._answers = 0
+            if self.open_since_s is not None or self._stop.is_set():
+                return
+            self.open_since_s = time.perf_counter()
+            first_s = self._wait_s if wait_s is None else max(0.0, min(wait_s, 10 * _LONGEST_WAIT_S))
+            self._wait_s = min(_LONGEST_WAIT_S, 2 * self._wait_s)
+            self._thread = threading.Thread(target=self._recover, args=(first_s,), name="recovery", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop probing."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=2 * _LONGEST_WAIT_S)
+
+    def _recover(self, wait_s: float) -> None:
+        while not self._stop.wait(wait_s):
+            try:
+                self._probe()
+            except self._faults:
+                wait_s = min(_LONGEST_WAIT_S, 2 * max(wait_s, _FIRST_WAIT_S))
+                continue
+            with self._lock:
+                self.open_since_s = None
+            return

@@ -1,0 +1,289 @@
+"""A client of a V2 server: connections that are kept, requests that end in time, and every answer checked."""
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from numpy.typing import NDArray
+
+from partition.remote.errors import BadAnswer, Busy, Refused, TimedOut, Unreachable
+from partition.remote.wire import Bytes, Connection, Endpoint, Reply
+from partition.v2.codec import JSON_LENGTH_HEADER, decode_response, encode_request
+from partition.v2.datatypes import datatype_of_array, datatype_of_onnx
+from partition.v2.errors import ProtocolError
+from partition.v2.names import VERSION, StageInterface
+
+Array = NDArray[Any]
+
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What one request took, as seen from here and, where the server tells, from there.
+
+    Attributes
+    ----------
+    begun_s : float
+        When the request began to go out, by `time.perf_counter`.
+    until_first_byte_s, receive_s : float
+        From there to the first byte of the answer; from that to its last.
+    sent_bytes, received_bytes : int
+        Heads included.
+    compute_s, queue_s : float or None
+        Of the server; None where it does not tell.
+    cold : bool
+        Whether it was the first on its connection.
+    """
+
+    begun_s: float
+    until_first_byte_s: float
+    receive_s: float
+    sent_bytes: int
+    received_bytes: int
+    compute_s: float | None
+    queue_s: float | None
+    cold: bool
+
+    @property
+    def total_s(self) -> float:
+        """From the first byte out to the last byte in."""
+        return self.until_first_byte_s + self.receive_s
+
+
+class V2Client:
+    """Talks to one server over connections that are kept; several threads may use it at once.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections that rest; those in use close when their answer has come."""
+        with self._lock:
+            idle, self._idle, self._closed = self._idle, [], True
+        for connection in idle:
+            connection.close()
+
+    def drop_connections(self) -> None:
+        """Close the connections that rest, as after a fault that may have met them all."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def infer(
+        self, stage: StageInterface, inputs: Mapping[str, Array], *, timeout_s: float
+    ) -> tuple[dict[str, Array], Exchange]:
+        """Let the server run a stage.
+
+        Parameters
+        ----------
+        stage : StageInterface
+        inputs : mapping of str to numpy.ndarray
+            Every input of the stage.
+        timeout_s : float
+            For everything together, a second try on another connection included.
+
+        Returns
+        -------
+        outputs : dict of str to numpy.ndarray
+            Views of the answer where that is possible.
+        exchange : Exchange
+
+        Raises
+        ------
+        RemoteError
+            No answer, or none that can be used; see `partition.remote.errors`.
+        """
+        message = encode_request(inputs, outputs=[one.name for one in stage.outputs])
+        reply = self._request(
+            "POST",
+            f"/v2/models/{quote(stage.name)}/infer",
+            headers=message.headers,
+            chunks=message.chunks,
+            timeout_s=timeout_s,
+        )
+        self._raise_for_status(reply, f"the model '{stage.name}'")
+        try:
+            answer = decode_response(reply.body, reply.headers.get(JSON_LENGTH_HEADER.lower()))
+        except ProtocolError as error:
+            raise BadAnswer(f"server {self.endpoint}: {error}") from error
+        self._check_outputs(stage, answer.outputs)
+        return answer.outputs, Exchange(
+            begun_s=reply.begun_s,
+            until_first_byte_s=reply.first_byte_s - reply.begun_s,
+            receive_s=reply.ended_s - reply.first_byte_s,
+            sent_bytes=reply.sent_bytes,
+            received_bytes=reply.received_bytes,
+            compute_s=_seconds(answer.parameters.get("compute_s")),
+            queue_s=_seconds(answer.parameters.get("queue_s")),
+            cold=reply.cold,
+        )
+
+    def check_stage(self, stage: StageInterface, *, timeout_s: float) -> None:
+        """Make sure that the server has a stage, of the very files that its name stands for.
+
+        Raises
+        ------
+        Refused
+            It has not, or takes and gives other tensors.
+        RemoteError
+            No answer.
+        """
+        reply = self._request("GET", f"/v2/models/{quote(stage.name)}", timeout_s=timeout_s)
+        if reply.status == 404:
+            raise Refused(
+                f"server {self.endpoint} has no model '{stage.name}': it serves another save of this plan, or none; "
+                "serve the folder that this plan was loaded from"
+            )
+        self._raise_for_status(reply, f"the model '{stage.name}'")
+        found = self._json(reply)
+        for side, own in (("inputs", stage.inputs), ("outputs", stage.outputs)):
+            theirs = {one.get("name"): one.get("datatype") for one in _objects(found.get(side))}
+            for tensor in own:
+                datatype = datatype_of_onnx(tensor.dtype, tensor.name)
+                if theirs.get(tensor.name) != datatype:
+                    raise Refused(
+                        f"server {self.endpoint}: the model '{stage.name}' has {theirs} as {side}, expected "
+                        f"'{tensor.name}' of {datatype} among them"
+                    )
+
+    def ready(self, stage: StageInterface, *, timeout_s: float) -> bool:
+        """Ask whether the server can run a stage now. Raises RemoteError if there is no answer."""
+        reply = self._request("GET", f"/v2/models/{quote(stage.name)}/versions/{VERSION}/ready", timeout_s=timeout_s)
+        return reply.status == 200
+
+    def ping(self, *, timeout_s: float) -> Exchange:
+        """Send the shortest request that there is. Raises RemoteError if there is no answer."""
+        reply = self._request("GET", "/v2/health/live", timeout_s=timeout_s)
+        self._raise_for_status(reply, "its health")
+        return Exchange(
+            reply.begun_s,
+            reply.first_byte_s - reply.begun_s,
+            reply.ended_s - reply.first_byte_s,
+            reply.sent_bytes,
+            reply.received_bytes,
+            0.0,
+            0.0,
+            reply.cold,
+        )
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+        chunks: Sequence[Bytes] = (),
+    ) -> Reply:
+        deadline_s = time.perf_counter() + timeout_s
+        while True:
+            connection = self._take()
+            rested = connection is not None
+            if connection is None:
+                connection = Connection(self.endpoint, deadline_s=deadline_s)
+            try:
+                reply = connection.exchange(method, path, headers=headers, chunks=chunks, deadline_s=deadline_s)
+            except TimedOut:
+                raise
+            except Unreachable:
+                # The server may have closed it while it rested. Inference can be asked for twice.
+                if rested:
+                    continue
+                raise
+            self._put_back(connection)
+            return reply
+
+    def _take(self) -> Connection | None:
+        with self._lock:
+            if self._closed:
+                raise Unreachable(f"the client of server {self.endpoint} is closed")
+            return self._idle.pop() if self._idle else None
+
+    def _put_back(self, connection: Connection) -> None:
+        with self._lock:
+            keep = connection.usable and not self._closed
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            connection.close()
+
+    def _raise_for_status(self, reply: Reply, what: str) -> None:
+        if reply.status == 200:
+            return
+        reason = _reason(reply)
+        text = f"server {self.endpoint}, asked for {what}, answered {reply.status}{reason}"
+        if reply.status in (429, 503):
+            raise Busy(text, _seconds(_number(reply.headers.get("retry-after"))))
+        if reply.status in (401, 403):
+            raise Refused(f"{text}; give the token that the server was started with")
+        raise (Refused if 400 <= reply.status < 500 else BadAnswer)(text)
+
+    def _json(self, reply: Reply) -> dict[str, Any]:
+        try:
+            content = json.loads(bytes(reply.body))
+        except (ValueError, RecursionError) as error:
+            raise BadAnswer(f"server {self.endpoint} sent what is not JSON: {str(error)[:_LONGEST_REASON]}") from error
+        if not isinstance(content, dict):
+            raise BadAnswer(f"server {self.endpoint} sent a JSON {type(content).__name__}, expected an object")
+        return content
+
+    def _check_outputs(self, stage: StageInterface, outputs: Mapping[str, Array]) -> None:
+        for tensor in stage.outputs:
+            if tensor.name not in outputs:
+                raise BadAnswer(f"server {self.endpoint} left out the output '{tensor.name}' of '{stage.name}'")
+            value = outputs[tensor.name]
+            wanted = datatype_of_onnx(tensor.dtype, tensor.name)
+            # Sizes may differ from the planned ones where the model leaves them open; the number of axes may not.
+            if datatype_of_array(value, tensor.name) != wanted or value.ndim != len(tensor.shape):
+                raise BadAnswer(
+                    f"server {self.endpoint} sent the output '{tensor.name}' as {value.dtype} of shape "
+                    f"{list(value.shape)}; expected is {wanted} with {len(tensor.shape)} dimensions"
+                )
+
+
+def _reason(reply: Reply) -> str:
+    try:
+        text = json.loads(bytes(reply.body[: 16 * 1024])).get("error")
+    except (ValueError, RecursionError, AttributeError):
+        text = None
+    return f": {text[:_LONGEST_REASON]}" if isinstance(text, str) and text else ""
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def _seconds(value: object) -> float | None:
+    """Return a time that a server tells, or None for what cannot be one."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < 1e6 else None  # type: ignore[operator,arg-type]

@@ -1,0 +1,123 @@
+"""What happened in a request, beside what was predicted: for a person, for a log, for a plot."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from partition.adaptation.conditions import Conditions
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """One stage of a request.
+
+    Attributes
+    ----------
+    machine : {"device", "server"}
+        Where the plan puts it.
+    ran_on : {"device", "server"}
+        Where it ran: on the device also where the server failed.
+    parts : tuple of int
+    predicted_s : float
+        Computing, under the conditions as estimated before the request.
+    taken_s : float or None
+        None for a server that does not tell.
+    """
+
+    machine: Literal["device", "server"]
+    ran_on: Literal["device", "server"]
+    parts: tuple[int, ...]
+    predicted_s: float
+    taken_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class VisitRecord:
+    """One way to the server and back: all but the server's computing and the wait for it.
+
+    Attributes
+    ----------
+    predicted_s, taken_s : float
+    queue_s : float or None
+        How long the request waited in the server, where it tells.
+    sent_bytes, received_bytes : int
+    fault : str or None
+        Why it came to nothing; `taken_s` is then what that cost.
+    """
+
+    predicted_s: float
+    taken_s: float
+    queue_s: float | None
+    sent_bytes: int
+    received_bytes: int
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One request.
+
+    Attributes
+    ----------
+    number : int
+        Counted from 0 in a session.
+    started_s : float
+        Seconds since 1970 (UTC).
+    choice : int
+        Which of the plan's placements.
+    cut : tuple of str
+    conditions : Conditions
+        As estimated before it.
+    predicted_s, taken_s : float
+    stages : tuple of StageRecord
+    visits : tuple of VisitRecord
+    """
+
+    number: int
+    started_s: float
+    choice: int
+    cut: tuple[str, ...]
+    conditions: Conditions
+    predicted_s: float
+    taken_s: float
+    stages: tuple[StageRecord, ...]
+    visits: tuple[VisitRecord, ...]
+
+    @property
+    def fault(self) -> str | None:
+        """Why the device finished what the server was to do; None if all went as planned."""
+        return next((visit.fault for visit in self.visits if visit.fault is not None), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as a plain object."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"request {self.number}, placement {self.choice} (cut at {', '.join(self.cut) or 'nothing'}), "
+            f"{self.conditions}",
+            _row("", "predicted", "measured", "parts"),
+        ]
+        for stage in self.stages:
+            where = stage.machine if stage.machine == stage.ran_on else f"{stage.machine}, run on the {stage.ran_on}"
+            parts = ", ".join(map(str, stage.parts)) or "-"
+            lines.append(_row(where, _ms(stage.predicted_s), _ms(stage.taken_s), parts))
+        for visit in self.visits:
+            what = f"{visit.sent_bytes} bytes up, {visit.received_bytes} down"
+            lines.append(_row("link, there and back", _ms(visit.predicted_s), _ms(visit.taken_s), visit.fault or what))
+        lines.append(_row("all", _ms(self.predicted_s), _ms(self.taken_s), ""))
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def records_to_json(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
+    """Return records as plain objects, for a file of JSON lines or a plot."""
+    return [one.to_json() for one in records]
+
+
+def _row(*cells: str) -> str:
+    what, predicted, taken, remark = cells
+    return f"  {what:<30}{predicted:>13}{taken:>13}  {remark}"
+
+
+def _ms(seconds: float | None) -> str:
+    return "not told" if seconds is None else f"{seconds * 1e3:.2f} ms"

@@ -1,0 +1,138 @@
+"""The command ``run``: saved parts in this process, or those of the server on a server."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from partition.arguments import (
+    CheckWeightsOption,
+    ForceOption,
+    JsonOption,
+    PlanArgument,
+    ThreadsOption,
+    TimingOption,
+    check_output_file,
+    check_timing,
+    require_equal,
+)
+from partition.errors import InputError
+from partition.terminal import console, show_json, steps
+
+if TYPE_CHECKING:
+    from partition.plan import Runnable
+    from partition.remote.session import RemoteSession
+    from partition.runtime.session import SplitSession
+
+TOKEN_VARIABLE = "DNN_PARTITION_TOKEN"
+
+
+def run(
+    folder: PlanArgument,
+    input_file: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", help=".npz file with one array per input.", show_default="random inputs"),
+    ] = None,
+    output_file: Annotated[Path | None, typer.Option("--output", help="New .npz file for the outputs.")] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help=f"URL of a server of this folder: its parts run there. Its token is read from {TOKEN_VARIABLE}.",
+            show_default="all parts run here",
+        ),
+    ] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="PEM file that vouches for the server.")] = None,
+    hold: Annotated[
+        str, typer.Option(help="'all': finish here what the server does not answer; 'own': open only our parts.")
+    ] = "all",
+    adapt: Annotated[
+        bool, typer.Option("--adapt/--no-adapt", help="Follow the network, where the plan was made for that.")
+    ] = True,
+    check_weights: CheckWeightsOption = False,
+    runs: Annotated[int, typer.Option(min=1, help="How often to run; the median time is shown.")] = 1,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare with the whole model.")] = False,
+    timing: TimingOption = False,
+    model: Annotated[Path | None, typer.Option(help="The whole model, if it has moved.")] = None,
+    threads: ThreadsOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run saved parts, here or also on a server."""
+    from partition.model_parts import ModelParts
+    from partition.report.execution import execution_json, execution_view
+    from partition.runtime.files import check_writable, default_inputs, read_inputs, write_outputs
+    from partition.runtime.verify import verify_plan
+    from partition.saved import load_saved
+
+    check_timing(timing, verify)
+    if server is None and ca_file is not None:
+        raise InputError("--ca-file belongs to --server; give both, or leave it out")
+    if output_file is not None:
+        check_output_file(output_file, "output file", force=force)
+    seconds = []
+    records = []
+    verification = None
+    with steps(2 + verify) as step:
+        step.start(f"opening {folder}")
+        plan = load_saved(folder, check_weights=check_weights)
+        if output_file is not None:
+            check_writable(output_file, {one.name: one.dtype for one in plan.model.outputs})
+        if timing and isinstance(plan, ModelParts):
+            raise InputError(f"--timing compares with a prediction, and parts ('{folder}') have none; leave it out")
+        inputs = read_inputs(input_file) if input_file is not None else default_inputs(plan)
+        with _session(plan, folder, server, ca_file, hold, adapt=adapt, threads=threads) as session:
+            step.start("running")
+            for number in range(runs):
+                before = time.perf_counter()
+                outputs = session.run(inputs)
+                seconds.append(time.perf_counter() - before)
+                step.share((number + 1) / runs)
+            if server is not None:
+                records = list(session.records)  # type: ignore[union-attr]
+        if output_file is not None:
+            write_outputs(output_file, outputs)
+        if verify:
+            step.start("running the whole model")
+            verification = verify_plan(
+                plan, model, inputs=[inputs], seed=0, tolerance=None, threads=threads, timing=timing
+            )
+    if as_json:
+        show_json(execution_json(plan, outputs, seconds, verification, records))
+    else:
+        shown = execution_view(plan, outputs, seconds, verification, random=input_file is None, records=records)
+        console().print(shown)
+    require_equal(verification)
+
+
+def _session(
+    plan: "Runnable",
+    folder: Path,
+    server: str | None,
+    ca_file: Path | None,
+    hold: str,
+    *,
+    adapt: bool,
+    threads: int | None,
+) -> "SplitSession | RemoteSession":
+    from partition.plan import Plan
+    from partition.remote.errors import RemoteError
+    from partition.remote.session import RemoteOptions
+
+    if server is None:
+        return plan.session(threads=threads)
+    if not isinstance(plan, Plan):
+        raise InputError(f"parts ('{folder}') say nothing of machines, so none can run on a server; split the model")
+    options = RemoteOptions(hold=hold, adapt=adapt)  # type: ignore[arg-type]  # checked there
+    token = os.environ.get(TOKEN_VARIABLE)
+    try:
+        return plan.session(
+            server=server,
+            token=token,
+            ca_file=None if ca_file is None else str(ca_file),
+            options=options,
+            threads=threads,
+        )
+    except RemoteError as error:
+        raise InputError(str(error)) from error

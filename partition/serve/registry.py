@@ -1,0 +1,229 @@
+"""The models of a server: the stages of saved plans, each as one model, their parts open in the runtime."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from graph_io import runtime_reason
+from partition.errors import InputError
+from partition.model_parts import ModelParts
+from partition.plan import Plan, Runnable, TensorInfo
+from partition.runtime.parts import open_part, session_options
+from partition.runtime.session import open_step
+from partition.v2.datatypes import NUMPY_TYPES, datatype_of_onnx
+from partition.v2.errors import ProtocolError, shown
+from partition.v2.names import VERSION, StageInterface, stage_interface
+from partition.v2.tensors import Array
+
+
+@dataclass(frozen=True, slots=True)
+class ServedTensor:
+    """A tensor as the protocol describes it; a dimension of -1 is open."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def check(self, array: Array) -> None:
+        """Refuse an array of another type or shape.
+
+        Raises
+        ------
+        ProtocolError
+        """
+        if array.dtype != NUMPY_TYPES[self.datatype]:
+            raise ProtocolError(f"input '{self.name}' has type {array.dtype}; the model takes {self.datatype}")
+        if len(self.shape) != array.ndim or any(
+            size not in (-1, got) for size, got in zip(self.shape, array.shape, strict=True)
+        ):
+            raise ProtocolError(
+                f"input '{self.name}' has shape {list(array.shape)}; the model takes {list(self.shape)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """Parts that run one after the other, as one model.
+
+    Attributes
+    ----------
+    name : str
+        It tells the very files; see `partition.v2.names.stage_name`.
+    inputs, outputs : dict of str to ServedTensor
+    files : tuple of str
+        Paths of the parts.
+    """
+
+    name: str
+    inputs: dict[str, ServedTensor]
+    outputs: dict[str, ServedTensor]
+    files: tuple[str, ...]
+    _steps: tuple[Any, ...]
+
+    def check(self, inputs: Mapping[str, Array], outputs: Collection[str]) -> None:
+        """Refuse tensors that are not the model's.
+
+        Raises
+        ------
+        ProtocolError
+        """
+        for name in inputs:
+            if name not in self.inputs:
+                raise ProtocolError(f"input {shown(name)} is unknown; the model takes {', '.join(self.inputs)}")
+        for name, tensor in self.inputs.items():
+            if name not in inputs:
+                raise ProtocolError(f"input '{name}' is missing; the model takes {', '.join(self.inputs)}")
+            tensor.check(inputs[name])
+        for name in outputs:
+            if name not in self.outputs:
+                raise ProtocolError(f"output {shown(name)} is unknown; the model gives {', '.join(self.outputs)}")
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the parts in order on inputs that were checked, and return all outputs.
+
+        Raises
+        ------
+        ProtocolError
+            Status 500: the runtime failed.
+        """
+        values: dict[str, Any] = dict(inputs)
+        for step in self._steps:
+            try:
+                produced = step.run({name: values[name] for name in step.inputs})
+            except Exception as error:  # the runtime's exceptions share no public base class
+                raise ProtocolError(f"{step.name} failed in onnxruntime: {runtime_reason(error)}", 500) from error
+            values.update(zip(step.outputs, produced, strict=True))
+        return {name: values[name] for name in self.outputs}
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what the protocol tells of a model."""
+        return {
+            "name": self.name,
+            "versions": [VERSION],
+            "platform": "onnxruntime_onnx",
+            "inputs": [_described(tensor) for tensor in self.inputs.values()],
+            "outputs": [_described(tensor) for tensor in self.outputs.values()],
+        }
+
+
+def _described(tensor: ServedTensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+
+
+def open_models(
+    folders: Sequence[str | os.PathLike[str]], *, all_parts: bool = False, threads: int | None = None
+) -> dict[str, ServedModel]:
+    """Open what saved folders hold for a server.
+
+    Parameters
+    ----------
+    folders : sequence of path
+        Saved plans and models in parts. Of a plan each stage on the server is a model, those of all placements that it
+        adapts by; of a model in parts, each part.
+    all_parts : bool
+        Every run of consecutive parts is a model, too: for clients that move the cut. Each part is opened once.
+    threads : int, optional
+        Of each part's session; if not given those of the plan's server as far as there are processors, else the
+        runtime's choice.
+
+    Returns
+    -------
+    dict of str to ServedModel
+        By name, in the order of the folders.
+
+    Raises
+    ------
+    InputError
+        A folder that cannot be loaded, that has nothing for a server, or whose tensors do not travel.
+    """
+    from partition.saved import load_saved
+
+    if not folders:
+        raise InputError("no folder was given; pass at least one that `split` or `parts` wrote")
+    models: dict[str, ServedModel] = {}
+    weights_of: dict[str, object] = {}
+    steps: dict[str, Any] = {}
+    for folder in map(Path, folders):
+        plan = load_saved(folder)
+        encoded = plan.sent_encoded_input
+        if encoded is not None:
+            raise InputError(
+                f"the plan in '{folder}' sends input '{encoded}' as {plan.encoded_inputs[encoded]} encoded bytes, and "
+                "the server has no decoder for it; plan again without input_bytes to serve it"
+            )
+        own_threads = threads
+        if threads is None and isinstance(plan, Plan) and plan.server.threads is not None:
+            own_threads = min(plan.server.threads, os.cpu_count() or 1)
+        for numbers in _runs(plan, folder, all_parts=all_parts):
+            stage = stage_interface(plan, numbers)
+            parts = [plan.parts[number] for number in numbers]
+            weights = [(one.size_bytes, one.sha256) for part in parts for one in part.weights_files]
+            if stage.name in models:
+                # From another folder: the same files are served once.
+                if weights_of[stage.name] != weights:
+                    raise InputError(f"'{folder}' holds '{stage.name}' again, with other weights; serve one of them")
+                continue
+            files = [os.path.realpath(folder / part.file) for part in parts]
+            for file, part in zip(files, parts, strict=True):
+                if file not in steps:
+                    steps[file] = open_step(part.file, open_part(file, file, session_options(threads=own_threads)))
+                    if set(steps[file].inputs) != {tensor.name for tensor in part.inputs}:
+                        raise InputError(f"part '{file}' takes other tensors than its plan says; save the plan again")
+            models[stage.name] = _served(stage, files, [steps[file] for file in files])
+            weights_of[stage.name] = weights
+    return models
+
+
+def _runs(plan: Runnable, folder: Path, *, all_parts: bool) -> Iterator[tuple[int, ...]]:
+    """Yield the part numbers of each model that a folder is served as."""
+    stages: list[tuple[int, ...]]
+    if isinstance(plan, ModelParts):
+        stages = [(number,) for number in range(len(plan.parts))]
+    else:
+        placements = [plan.stages, *(choice.stages for choice in plan.choices)]
+        found = [stage.parts for placed in placements for stage in placed if stage.machine == "server" and stage.parts]
+        stages = [*dict.fromkeys(found)]
+    if not stages and not all_parts:
+        raise InputError(
+            f"the plan in '{folder}' runs nothing on the server, so there is nothing to serve; "
+            "pass --all-parts (all_parts=True) to serve its parts all the same"
+        )
+    yield from stages
+    if all_parts:
+        for first, end in combinations(range(len(plan.parts) + 1), 2):
+            run = tuple(range(first, end))
+            if run not in stages:
+                yield run
+
+
+def _served(stage: StageInterface, files: Sequence[str], steps: Sequence[Any]) -> ServedModel:
+    inputs = {tensor.name: tensor for tensor in stage.inputs}
+    outputs = {tensor.name: tensor for tensor in stage.outputs}
+    taken: dict[str, ServedTensor] = {}
+    given: dict[str, ServedTensor] = {}
+    for step in steps:
+        for value in step.session.get_inputs():
+            if value.name in inputs:
+                taken[value.name] = _tensor(value, inputs[value.name])
+        for value in step.session.get_outputs():
+            if value.name in outputs:
+                given[value.name] = _tensor(value, outputs[value.name])
+    return ServedModel(
+        stage.name,
+        {name: taken[name] for name in inputs},
+        {name: given[name] for name in outputs},
+        tuple(files),
+        tuple(steps),
+    )
+
+
+def _tensor(value: Any, planned: TensorInfo) -> ServedTensor:
+    """Describe a tensor by what the runtime says of it, and its rank by the plan where the runtime knows none."""
+    dims = list(value.shape)
+    if len(dims) != len(planned.shape):
+        dims = [None] * len(planned.shape)
+    shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in dims)
+    return ServedTensor(value.name, datatype_of_onnx(value.type, value.name), shape)
