@@ -22,11 +22,12 @@ BENCHMARKS = {
     "accuracy": "predicted costs against the clock: measured, predicted, under load, and the cuts that follow",
     "big": "what planning and splitting a model of 2.3 GB costs in time and memory",
     "loading": "what load_graph costs against loading, shapes and opening, and how it grows with the nodes",
+    "runtime": "plans on two machines: emulated links and traces, streams, busy servers, faults, many clients",
     "solvers": "what finding the best placement costs, against minimum-cut libraries and HiGHS",
 }
 # Modules that a benchmark needs beyond the library's own.
 EXTRAS = {"solvers": ("maxflow", "igraph", "ortools")}
-SECTIONED = ("accuracy", "solvers")
+SECTIONED = ("accuracy", "runtime", "solvers")
 NAME_WIDTH = max(map(len, BENCHMARKS)) + 2
 # Columns, where no terminal says.
 WIDTH = 140
@@ -54,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--cache '{given.cache}' is not a folder")
     if given.workloads is not None and not given.workloads.is_dir():
         parser.error(f"--workloads '{given.workloads}' is not a folder")
+    if given.traces is not None and not given.traces.is_dir():
+        parser.error(f"--traces '{given.traces}' is not a folder")
     _check_models(parser, given)
     _check_sections(parser, given)
     missing = [module for module in EXTRAS.get(given.name, ()) if find_spec(module) is None]
@@ -62,7 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
             f"benchmark '{given.name}' needs {', '.join(missing)}; install the extra: pip install -e '.[bench]'"
         )
     settings = Settings(
-        given.quick, given.cache, given.models, given.repetitions, given.workloads, given.only, given.machine
+        given.quick,
+        given.cache,
+        given.models,
+        given.repetitions,
+        given.workloads,
+        given.only,
+        given.machine,
+        given.traces,
     )
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     result = import_module(f"benchmarks.{given.name}").run(settings)
@@ -100,13 +110,19 @@ def _parser() -> _Parser:
         type=Path,
         help="this machine's calibration, for the benchmark accuracy; else made now",
     )
+    parser.add_argument("--traces", metavar="DIR", type=Path, help="recorded rates of links, for the benchmark runtime")
     sections = "; ".join(f"{name}: {', '.join(import_module(f'benchmarks.{name}').SECTIONS)}" for name in SECTIONED)
     parser.add_argument("--only", metavar="A,B", type=_names, help=f"only these sections. {sections}")
     return parser
 
 
 def _check_sections(parser: _Parser, given: argparse.Namespace) -> None:
-    for option, names in (("only", SECTIONED), ("workloads", ("solvers",)), ("machine", ("accuracy",))):
+    for option, names in (
+        ("only", SECTIONED),
+        ("workloads", ("solvers",)),
+        ("machine", ("accuracy",)),
+        ("traces", ("runtime",)),
+    ):
         if getattr(given, option) is not None and given.name not in names:
             parser.error(f"--{option} is for the benchmark {', '.join(names)}, not for '{given.name}'")
     if given.machine is not None:

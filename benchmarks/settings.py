@@ -27,6 +27,8 @@ class Settings:
         Sections of the benchmark to run instead of all.
     machine : Path or None
         File of this machine's calibration; None calibrates now.
+    traces : Path or None
+        Folder of recorded rates of links; None measures on made-up ones alone.
     """
 
     quick: bool = False
@@ -36,3 +38,4 @@ class Settings:
     workloads: Path | None = None
     only: tuple[str, ...] | None = None
     machine: Path | None = None
+    traces: Path | None = None

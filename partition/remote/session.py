@@ -5,9 +5,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -31,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
 _PROBE_TIMEOUT_S = 1.0
+_RTT_STALE_S = 10.0
 _KEPT_RECORDS = 10_000
 
 
@@ -91,6 +93,8 @@ class RemoteSession:
         Of each part's session here.
     on_device : callable
         Runs what the device computes; an emulated device waits here.
+    told : callable, optional
+        Tells the conditions, from a modem or an emulated link, instead of the estimates.
 
     Raises
     ------
@@ -114,8 +118,10 @@ class RemoteSession:
         options: RemoteOptions | None = None,
         threads: int | None = None,
         on_device: Runner = at_once,
+        told: Callable[[], Conditions] | None = None,
     ) -> None:
         self.options = options or RemoteOptions()
+        self._told = told
         self._plan = plan
         planned = choices_of(plan)
         own = next(number for number, one in enumerate(planned) if one.stages == plan.stages)
@@ -270,7 +276,7 @@ class RemoteSession:
         self._parts.check(inputs)
         started_s, begun_s = time.time(), time.perf_counter()
         with self._lock:
-            now = self._estimator.conditions()
+            now = self._estimator.conditions() if self._told is None else self._told()
             number = self._choose(now, rate_per_s)
             predicted_s = self._planner.terms[number].latency_s(now)
             asked = self._stage_to_ask(number, now)
@@ -301,7 +307,10 @@ class RemoteSession:
         with self._lock:
             self.records.append(request.record(next(self._numbers)))
         if request.asked is not None:
-            self._ask(request.asked, {name: values[name] for name in request.asked_inputs}, request.now)
+            inputs = {name: values[name] for name in request.asked_inputs}
+            self._in_background(partial(self._visit, request.asked, inputs, request.now))
+        elif self._wants_ping():
+            self._in_background(self._probe)
         return {name: values[name] for name in self._plan.model.output_names}
 
     def _stage_to_ask(self, number: int, now: Conditions) -> RouteStage | None:
@@ -320,13 +329,19 @@ class RemoteSession:
         best = min(remote, key=lambda other: self._planner.terms[other].latency_s(now))
         return _served(self._routes[best])[0]
 
-    def _ask(self, stage: RouteStage, inputs: dict[str, Array], now: Conditions) -> None:
+    def _wants_ping(self) -> bool:
+        """Whether the round trip was not seen for a while: only a short message tells it."""
+        link = self._estimator.link
+        silent = time.perf_counter() - link.newest_rtt_s > _RTT_STALE_S
+        return silent and self._breaker.passes and self.options.adapt and bool(self._stages)
+
+    def _in_background(self, work: Callable[[], object]) -> None:
         if not self._asking.acquire(blocking=False):
             return
 
         def ask() -> None:
             try:
-                self._visit(stage, inputs, now)
+                work()
             except RemoteError:
                 _LOG.debug("asking in the background failed", exc_info=True)
             finally:

@@ -1,0 +1,80 @@
+"""A stage of a saved plan as a model of Triton's python backend: its parts, one after the other, in ONNX Runtime.
+
+`dnn-partition export --backend python` copies this file beside the parts. It needs NumPy and onnxruntime alone; the
+names of the parts, and what else it has to know, are in the parameters of ``config.pbtxt``.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class TritonPythonModel:
+    """What Triton makes an instance of, and calls."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Open the parts."""
+        import onnxruntime  # noqa: TID251
+        import triton_python_backend_utils as triton  # type: ignore[import-not-found]
+
+        config = json.loads(args["model_config"])
+        told = {name: value["string_value"] for name, value in config["parameters"].items()}
+        folder = Path(args["model_repository"]) / args["model_version"]
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = int(told["intra_op_thread_count"])
+        self._triton = triton
+        self._ort = onnxruntime
+        self._sessions = [
+            onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
+            for file in json.loads(told["parts"])
+        ]
+        # Triton knows no tensors without dimensions; they travel with one of size 1.
+        self._scalars = frozenset(json.loads(told["scalars"]))
+        self._inputs = {one["name"]: one["data_type"] for one in config["input"]}
+        self._outputs = [one["name"] for one in config["output"]]
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer requests, each with its outputs or what went wrong."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        triton = self._triton
+        try:
+            begun_s = time.perf_counter()
+            outputs = self._run({name: self._taken(request, name) for name in self._inputs})
+            compute_s = time.perf_counter() - begun_s
+            wanted = set(request.requested_output_names())
+            tensors = [triton.Tensor(name, self._given(name, outputs[name])) for name in self._outputs if name in wanted]
+        except Exception as error:  # the runtime's exceptions share no public base class
+            return triton.InferenceResponse(output_tensors=[], error=triton.TritonError(str(error)))
+        try:
+            return triton.InferenceResponse(output_tensors=tensors, parameters={"compute_s": compute_s})
+        except (TypeError, ValueError, triton.TritonModelException):
+            # Older servers know no parameters of a response, or no floats among them.
+            return triton.InferenceResponse(output_tensors=tensors)
+
+    def _taken(self, request: Any, name: str) -> Any:
+        value = self._triton.get_input_tensor_by_name(request, name).as_numpy()
+        if self._inputs[name] == "TYPE_STRING":
+            texts = [one.decode("utf-8") for one in value.reshape(-1)]
+            value = np.array(texts, np.object_).reshape(value.shape)
+        return value.reshape(()) if name in self._scalars else value
+
+    def _given(self, name: str, value: Any) -> Any:
+        if value.dtype.kind in "OU":
+            texts = [str(one).encode("utf-8") for one in value.reshape(-1)]
+            value = np.array(texts, np.object_).reshape(value.shape)
+        return value.reshape(1) if name in self._scalars else value
+
+    def _run(self, values: dict[str, Any]) -> dict[str, Any]:
+        # Containers of the runtime's own: they also hold, from part to part, the types that NumPy lacks.
+        made = {name: self._ort.OrtValue.ortvalue_from_numpy(value) for name, value in values.items()}
+        for session in self._sessions:
+            names = [one.name for one in session.get_outputs()]
+            feeds = {one.name: made[one.name] for one in session.get_inputs()}
+            made.update(zip(names, session.run_with_ort_values(names, feeds), strict=True))
+        return {name: made[name].numpy() for name in self._outputs}
