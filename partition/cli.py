@@ -34,6 +34,7 @@ from partition.arguments import (
 )
 from partition.emulate_command import emulate
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
+from partition.export_command import export
 from partition.inspect_command import inspect
 from partition.latency.machines import shipped_machines
 from partition.machine_commands import calibrate, profile
@@ -301,6 +302,7 @@ def _check_runs_here(plan: "Plan") -> None:
 app.command()(run)
 app.command()(parts)
 app.command()(serve)
+app.command()(export)
 app.command()(profile)
 app.command()(calibrate)
 app.command()(emulate)

@@ -21,7 +21,7 @@ _RTT_KEPT = 64
 # Messages up to this tell the round trip: they are on their way for little longer than that.
 _SHORT_MESSAGE_BYTES = 2048
 # How far the newest sample pulls an estimate; the remainder stays with what was known.
-_RATE_WEIGHT = 0.6
+_RATE_WEIGHT = 0.9
 _SLOWDOWN_WEIGHT = 0.4
 _SLOWDOWN_KEPT = 3
 _LOWEST_BITS_PER_S, _HIGHEST_BITS_PER_S = 1e3, 1e12

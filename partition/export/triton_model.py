@@ -6,6 +6,7 @@ names of the parts, and what else it has to know, are in the parameters of ``con
 
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = int(told["intra_op_thread_count"])
+        options.intra_op_num_threads = int(told.get("intra_op_thread_count", "0"))
         self._triton = triton
         self._ort = onnxruntime
         self._sessions = [
@@ -48,7 +49,9 @@ class TritonPythonModel:
             outputs = self._run({name: self._taken(request, name) for name in self._inputs})
             compute_s = time.perf_counter() - begun_s
             wanted = set(request.requested_output_names())
-            tensors = [triton.Tensor(name, self._given(name, outputs[name])) for name in self._outputs if name in wanted]
+            tensors = [
+                triton.Tensor(name, self._given(name, outputs[name])) for name in self._outputs if name in wanted
+            ]
         except Exception as error:  # the runtime's exceptions share no public base class
             return triton.InferenceResponse(output_tensors=[], error=triton.TritonError(str(error)))
         try:
@@ -71,10 +74,26 @@ class TritonPythonModel:
         return value.reshape(1) if name in self._scalars else value
 
     def _run(self, values: dict[str, Any]) -> dict[str, Any]:
-        # Containers of the runtime's own: they also hold, from part to part, the types that NumPy lacks.
-        made = {name: self._ort.OrtValue.ortvalue_from_numpy(value) for name, value in values.items()}
         for session in self._sessions:
-            names = [one.name for one in session.get_outputs()]
-            feeds = {one.name: made[one.name] for one in session.get_inputs()}
-            made.update(zip(names, session.run_with_ort_values(names, feeds), strict=True))
-        return {name: made[name].numpy() for name in self._outputs}
+            outputs = session.get_outputs()
+            names = [one.name for one in outputs]
+            feeds = {one.name: values[one.name] for one in session.get_inputs()}
+            if _in_numpy((*session.get_inputs(), *outputs)):
+                produced = session.run(names, feeds)
+            else:
+                # What NumPy has no type for goes from part to part in the runtime's own containers.
+                wrap = self._ort.OrtValue.ortvalue_from_numpy
+                wrapped = {name: wrap(one) if isinstance(one, np.ndarray) else one for name, one in feeds.items()}
+                results = session.run_with_ort_values(names, wrapped)
+                kinds = zip(outputs, results, strict=True)
+                produced = [value.numpy() if _in_numpy((kind,)) else value for kind, value in kinds]
+            values.update(zip(names, produced, strict=True))
+        return values
+
+
+_INTEGERS = (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+_IN_NUMPY = {f"tensor({name})" for name in ("bool", "double", "float", "float16", "string", *_INTEGERS)}
+
+
+def _in_numpy(tensors: Iterable[Any]) -> bool:
+    return all(tensor.type in _IN_NUMPY for tensor in tensors)

@@ -61,7 +61,7 @@ class RemoteOptions:
     hysteresis: float = DEFAULT_HYSTERESIS
     timeout_factor: float = 4.0
     shortest_timeout_s: float = 0.25
-    stale_s: float = 2.0
+    stale_s: float = 1.0
     in_flight: int = 4
 
     def __post_init__(self) -> None:
