@@ -12,6 +12,7 @@ import solvers
 
 if TYPE_CHECKING:
     from graph_io import Layer, ModelError, Tensor, light_model, load_graph, single_tensor_cuts
+    from partition.adaptation.conditions import ConditionRange, Conditions
     from partition.api import partition
     from partition.energy.measure import measure_energy, measure_power
     from partition.energy.meter import EnergyMeter, SampledMeter
@@ -27,10 +28,16 @@ if TYPE_CHECKING:
     from partition.load.monitor import LoadMonitor
     from partition.load.reading import LoadReading, read_load
     from partition.model_parts import ModelParts, load_parts, split_model
-    from partition.plan import Estimate, Plan, PlanMessage, PlanPart, PlanStage
+    from partition.plan import Plan
+    from partition.plan_records import Estimate, PlanMessage, PlanPart, PlanStage
+    from partition.remote.errors import RemoteError
+    from partition.remote.options import RemoteOptions
+    from partition.remote.records import RunRecord
+    from partition.remote.session import RemoteSession
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
     from partition.saved import load_plan
+    from partition.serve import Server
     from partition.workload import Workload, WorkloadEdge, WorkloadNode, load_workload
     from partition.workload_placement import WorkloadPlacement, split_workload
     from solvers import SolverError
@@ -50,8 +57,10 @@ for _sibling in (graph_io, solvers):
         )
 
 _HOMES = {
+    "ConditionRange": "partition.adaptation.conditions",
+    "Conditions": "partition.adaptation.conditions",
     "EnergyMeter": "partition.energy.meter",
-    "Estimate": "partition.plan",
+    "Estimate": "partition.plan_records",
     "InputError": "partition.errors",
     "Layer": "graph_io",
     "Link": "partition.links",
@@ -61,12 +70,17 @@ _HOMES = {
     "ModelError": "graph_io",
     "ModelParts": "partition.model_parts",
     "Plan": "partition.plan",
-    "PlanMessage": "partition.plan",
-    "PlanPart": "partition.plan",
-    "PlanStage": "partition.plan",
+    "PlanMessage": "partition.plan_records",
+    "PlanPart": "partition.plan_records",
+    "PlanStage": "partition.plan_records",
     "Radio": "partition.energy.radio",
     "RaplMeter": "partition.energy.rapl",
+    "RemoteError": "partition.remote.errors",
+    "RemoteOptions": "partition.remote.options",
+    "RemoteSession": "partition.remote.session",
+    "RunRecord": "partition.remote.records",
     "SampledMeter": "partition.energy.meter",
+    "Server": "partition.serve",
     "SolverError": "solvers",
     "SplitSession": "partition.runtime.session",
     "Tensor": "graph_io",
@@ -98,6 +112,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "ConditionRange",
+    "Conditions",
     "EnergyMeter",
     "Estimate",
     "InputError",
@@ -114,7 +130,12 @@ __all__ = [
     "PlanStage",
     "Radio",
     "RaplMeter",
+    "RemoteError",
+    "RemoteOptions",
+    "RemoteSession",
+    "RunRecord",
     "SampledMeter",
+    "Server",
     "SolverError",
     "SplitSession",
     "Tensor",

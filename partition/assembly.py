@@ -14,7 +14,8 @@ from partition.latency.predict import total_deviation_s
 from partition.latency.timings import Timings
 from partition.links import Link
 from partition.memory import part_memory_bytes, part_weight_bytes
-from partition.plan import Estimate, MachineInfo, ModelInfo, Plan, PlanChoice, PlanPart, PlanStage, TensorInfo
+from partition.plan import Plan
+from partition.plan_records import Estimate, MachineInfo, ModelInfo, PlanChoice, PlanPart, PlanStage, TensorInfo
 from partition.problem import Bridge, IntArray, Objective, OutputOn, Schedule, schedule
 from solvers.solution import PROOF_TOLERANCE
 

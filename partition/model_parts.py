@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from partition.errors import InputError
-from partition.plan import ModelInfo, PlanPart, PlanStage
+from partition.plan_records import ModelInfo, PlanPart, PlanStage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,11 +9,11 @@ from partition.adaptation.conditions import ConditionRange
 from partition.errors import InputError
 from partition.files import FieldReader
 from partition.links import Link
-from partition.plan import (
+from partition.plan import Plan
+from partition.plan_records import (
     Estimate,
     MachineInfo,
     ModelInfo,
-    Plan,
     PlanChoice,
     PlanMessage,
     PlanPart,

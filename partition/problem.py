@@ -13,7 +13,7 @@ from graph_io import LayerGraph, Tensor
 from partition.errors import InputError
 from partition.latency.machines import Power
 from partition.links import Link
-from partition.plan import PlanMessage
+from partition.plan_records import PlanMessage
 
 OutputOn: TypeAlias = Literal["device", "server", "any"]
 Objective: TypeAlias = Literal["latency", "energy"]

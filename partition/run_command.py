@@ -118,7 +118,7 @@ def _session(
 ) -> "SplitSession | RemoteSession":
     from partition.plan import Plan
     from partition.remote.errors import RemoteError
-    from partition.remote.session import RemoteOptions
+    from partition.remote.options import RemoteOptions
 
     if server is None:
         return plan.session(threads=threads)

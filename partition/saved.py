@@ -13,8 +13,9 @@ from partition.errors import InputError
 from partition.files import read_json, write_json
 from partition.leftovers import Unfinished, tidied
 from partition.model_parts import PARTS_FORMAT, ModelParts, load_parts
-from partition.plan import Plan, PlanPart, Runnable
+from partition.plan import Plan, Runnable
 from partition.plan_file import PLAN_FORMAT, plan_from_json
+from partition.plan_records import PlanPart
 
 if TYPE_CHECKING:
     from graph_io import Model

@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal
 
 from graph_io import Reference
 from partition.errors import InputError
-from partition.plan import WeightsFile
+from partition.plan_records import WeightsFile
 from partition.runtime.parts import file_sha256
 
 WeightsMode = Literal["leave", "copy", "link"]

@@ -25,8 +25,9 @@ from benchmarks.section import Section, table
 from benchmarks.settings import Settings
 from partition import Link, load_plan, partition
 from partition.emulation.device import SlowDevice
+from partition.remote.options import RemoteOptions
 from partition.remote.records import RunRecord
-from partition.remote.session import RemoteOptions, RemoteSession
+from partition.remote.session import RemoteSession
 from partition.remote.wire import Endpoint
 
 MODEL, QUICK_MODEL = "bvlc_alexnet", "squeezenet"

@@ -14,7 +14,8 @@ from benchmarks.section import Section, table
 from benchmarks.settings import SEED, Settings
 from graph_io import single_tensor_cuts
 from partition import load_plan, partition
-from partition.remote.session import RemoteOptions, RemoteSession
+from partition.remote.options import RemoteOptions
+from partition.remote.session import RemoteSession
 from partition.remote.wire import Endpoint
 
 MODEL = "squeezenet"

@@ -19,7 +19,8 @@ from benchmarks.section import Section, table
 from benchmarks.settings import Settings
 from partition import Link, load_plan, partition
 from partition.emulation.device import SlowDevice
-from partition.remote.session import RemoteOptions, RemoteSession
+from partition.remote.options import RemoteOptions
+from partition.remote.session import RemoteSession
 from partition.remote.wire import Endpoint
 
 MODELS, QUICK_MODELS = ("squeezenet", "inception_v1", "bvlc_alexnet", "resnet50", "shufflenet"), ("squeezenet",)

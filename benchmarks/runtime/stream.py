@@ -12,7 +12,8 @@ from partition import Link, load_plan, partition
 from partition.adaptation.conditions import Conditions
 from partition.adaptation.planner import Planner
 from partition.emulation.device import SlowDevice
-from partition.remote.session import RemoteOptions, RemoteSession
+from partition.remote.options import RemoteOptions
+from partition.remote.session import RemoteSession
 from partition.remote.wire import Endpoint
 
 MODELS, QUICK_MODELS = ("bvlc_alexnet", "squeezenet", "inception_v1"), ("squeezenet",)

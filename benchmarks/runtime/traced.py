@@ -27,7 +27,8 @@ from partition.adaptation.conditions import Conditions
 from partition.emulation.device import SlowDevice
 from partition.emulation.profile import RateProfile
 from partition.emulation.traces import read_traces
-from partition.remote.session import RemoteOptions, RemoteSession
+from partition.remote.options import RemoteOptions
+from partition.remote.session import RemoteSession
 from partition.remote.wire import Endpoint
 
 MODEL, QUICK_MODEL = "bvlc_alexnet", "squeezenet"

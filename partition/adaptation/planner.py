@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from partition.adaptation.conditions import Conditions
-from partition.plan import Plan, PlanChoice
+from partition.plan import Plan
+from partition.plan_records import PlanChoice
 
 DEFAULT_HYSTERESIS = 0.02
 """By which part a placement has to be faster than the one in use before it takes its place."""

@@ -74,15 +74,22 @@ def check_replaceable(place: Path, *, overwrite: bool) -> list[str]:
         known = _files_of_export(place / _MANIFEST)
         for parent, folders, files in os.walk(place):
             for name in (*files, *(one for one in folders if Path(parent, one).is_symlink())):
-                path = Path(parent, name)
-                if path.relative_to(place).as_posix() not in known or path.is_symlink():
+                path = Path(parent, name).relative_to(place)
+                if not _is_known(path, known) or (place / path).is_symlink():
                     raise InputError(
-                        f"repository '{place}' holds '{path.relative_to(place)}', which no export wrote, so it is not "
-                        "replaced; choose another"
+                        f"repository '{place}' holds '{path}', which no export wrote, so it is not replaced; "
+                        "choose another"
                     )
     except OSError as error:
         raise InputError(f"repository '{place}' cannot be written: {error.strerror or error}") from error
     return [place.name]
+
+
+def _is_known(path: Path, known: set[str]) -> bool:
+    # Python, in which Triton runs what we wrote, leaves a compiled copy beside it.
+    compiled = path.parent.name == "__pycache__" and path.suffix == ".pyc"
+    source = path.parent.parent / f"{path.name.partition('.')[0]}.py"
+    return (source if compiled else path).as_posix() in known
 
 
 def _files_of_export(path: Path) -> set[str]:

@@ -5,8 +5,7 @@ names of the parts, and what else it has to know, are in the parameters of ``con
 """
 
 import json
-import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,9 @@ class TritonPythonModel:
         options.log_severity_level = 4
         options.intra_op_num_threads = int(told.get("intra_op_thread_count", "0"))
         self._triton = triton
-        self._ort = onnxruntime
-        self._sessions = [
-            onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"])
+        self._wrap = onnxruntime.OrtValue.ortvalue_from_numpy
+        self._parts = [
+            _Part(onnxruntime.InferenceSession(str(folder / file), options, providers=["CPUExecutionProvider"]))
             for file in json.loads(told["parts"])
         ]
         # Triton knows no tensors without dimensions; they travel with one of size 1.
@@ -45,20 +44,12 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         triton = self._triton
         try:
-            begun_s = time.perf_counter()
             outputs = self._run({name: self._taken(request, name) for name in self._inputs})
-            compute_s = time.perf_counter() - begun_s
             wanted = set(request.requested_output_names())
-            tensors = [
-                triton.Tensor(name, self._given(name, outputs[name])) for name in self._outputs if name in wanted
-            ]
+            given = {name: self._given(name, outputs[name]) for name in self._outputs if name in wanted}
         except Exception as error:  # the runtime's exceptions share no public base class
             return triton.InferenceResponse(output_tensors=[], error=triton.TritonError(str(error)))
-        try:
-            return triton.InferenceResponse(output_tensors=tensors, parameters={"compute_s": compute_s})
-        except (TypeError, ValueError, triton.TritonModelException):
-            # Older servers know no parameters of a response, or no floats among them.
-            return triton.InferenceResponse(output_tensors=tensors)
+        return triton.InferenceResponse(output_tensors=[triton.Tensor(name, value) for name, value in given.items()])
 
     def _taken(self, request: Any, name: str) -> Any:
         value = self._triton.get_input_tensor_by_name(request, name).as_numpy()
@@ -74,26 +65,32 @@ class TritonPythonModel:
         return value.reshape(1) if name in self._scalars else value
 
     def _run(self, values: dict[str, Any]) -> dict[str, Any]:
-        for session in self._sessions:
-            outputs = session.get_outputs()
-            names = [one.name for one in outputs]
-            feeds = {one.name: values[one.name] for one in session.get_inputs()}
-            if _in_numpy((*session.get_inputs(), *outputs)):
-                produced = session.run(names, feeds)
-            else:
-                # What NumPy has no type for goes from part to part in the runtime's own containers.
-                wrap = self._ort.OrtValue.ortvalue_from_numpy
-                wrapped = {name: wrap(one) if isinstance(one, np.ndarray) else one for name, one in feeds.items()}
-                results = session.run_with_ort_values(names, wrapped)
-                kinds = zip(outputs, results, strict=True)
-                produced = [value.numpy() if _in_numpy((kind,)) else value for kind, value in kinds]
-            values.update(zip(names, produced, strict=True))
+        for part in self._parts:
+            feeds = {name: values[name] for name in part.inputs}
+            values.update(zip(part.outputs, part.run(feeds, self._wrap), strict=True))
         return values
+
+
+class _Part:
+    """An open part and what it takes and gives."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs = [one.name for one in session.get_inputs()]
+        self.outputs = [one.name for one in session.get_outputs()]
+        self._gives_arrays = [one.type in _IN_NUMPY for one in session.get_outputs()]
+        self._takes_arrays = all(one.type in _IN_NUMPY for one in session.get_inputs())
+
+    def run(self, feeds: dict[str, Any], wrap: Callable[[Any], Any]) -> list[Any]:
+        if self._takes_arrays and all(self._gives_arrays):
+            outputs: list[Any] = self._session.run(self.outputs, feeds)
+            return outputs
+        # What NumPy has no type for goes from part to part in the runtime's own containers.
+        wrapped = {name: wrap(value) if isinstance(value, np.ndarray) else value for name, value in feeds.items()}
+        results = self._session.run_with_ort_values(self.outputs, wrapped)
+        kinds = zip(results, self._gives_arrays, strict=True)
+        return [value.numpy() if is_array else value for value, is_array in kinds]
 
 
 _INTEGERS = (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 _IN_NUMPY = {f"tensor({name})" for name in ("bool", "double", "float", "float16", "string", *_INTEGERS)}
-
-
-def _in_numpy(tensors: Iterable[Any]) -> bool:
-    return all(tensor.type in _IN_NUMPY for tensor in tensors)

@@ -9,7 +9,8 @@ from typing import Literal, TypeAlias
 from partition.errors import InputError
 from partition.export.protobuf_text import Fields, Keyword
 from partition.export.repository import TritonModel
-from partition.plan import PlanPart, Runnable, TensorInfo
+from partition.plan import Runnable
+from partition.plan_records import PlanPart, TensorInfo
 from partition.runtime.parts import open_part, session_options
 from partition.v2.datatypes import STRINGS, datatype_of_onnx
 from partition.v2.names import StageInterface, stage_interface

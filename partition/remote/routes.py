@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from partition.plan import Plan, PlanChoice
+from partition.plan import Plan
+from partition.plan_records import PlanChoice
 from partition.v2.names import StageInterface, stage_interface
 
 

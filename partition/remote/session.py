@@ -7,26 +7,25 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from partition.adaptation.conditions import Conditions
 from partition.adaptation.estimators import ConditionEstimator, Observation
-from partition.adaptation.planner import DEFAULT_HYSTERESIS, MESSAGE_BYTES, Planner, choices_of
+from partition.adaptation.planner import MESSAGE_BYTES, Planner, choices_of
 from partition.errors import InputError
 from partition.plan import Plan
 from partition.remote.breaker import Breaker
 from partition.remote.client import Array, Exchange, V2Client
 from partition.remote.errors import Busy, Refused, RemoteError, TimedOut, Unreachable
 from partition.remote.local_parts import LocalParts, Runner, at_once
+from partition.remote.options import RemoteOptions
 from partition.remote.records import RunRecord, StageRecord, VisitRecord
+from partition.remote.request import Request
 from partition.remote.routes import Route, RouteStage, routes_of
 from partition.remote.wire import Endpoint
 from partition.runtime.session import check_not_encoded
-
-Hold = Literal["all", "own"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,47 +33,6 @@ _CONNECT_TIMEOUT_S = 5.0
 _PROBE_TIMEOUT_S = 1.0
 _RTT_STALE_S = 10.0
 _KEPT_RECORDS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteOptions:
-    """How a session deals with its server.
-
-    Attributes
-    ----------
-    hold : {"all", "own"}
-        Which parts the device opens: all, so that it finishes by itself what the server does not answer, or its own.
-    adapt : bool
-        Whether to choose anew for each request among the plan's placements; if not, the planned one is kept.
-    hysteresis : float
-        By which part another placement has to be faster before it is taken.
-    timeout_factor, shortest_timeout_s : float
-        A visit to the server may take so many times as long as predicted, but no less than the latter.
-    stale_s : float
-        When nothing was heard of the server for so long, it is asked in the background.
-    in_flight : int
-        How many requests `stream` and `run_async` have under way at the most.
-    """
-
-    hold: Hold = "all"
-    adapt: bool = True
-    hysteresis: float = DEFAULT_HYSTERESIS
-    timeout_factor: float = 4.0
-    shortest_timeout_s: float = 0.25
-    stale_s: float = 1.0
-    in_flight: int = 4
-
-    def __post_init__(self) -> None:
-        if self.hold not in ("all", "own"):
-            raise InputError(f"hold is {self.hold!r}; give 'all' or 'own': the parts that the device opens")
-        for name, least in (("hysteresis", 0.0), ("timeout_factor", 1.0), ("shortest_timeout_s", 0.001)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 1e6:
-                raise InputError(f"{name} is {value!r}; give a number of {least:g} or more")
-        if isinstance(self.in_flight, bool) or not isinstance(self.in_flight, int) or not 1 <= self.in_flight <= 256:
-            raise InputError(f"in_flight is {self.in_flight!r}; give a whole number from 1 to 256")
-        if not isinstance(self.stale_s, int | float) or not self.stale_s > 0:
-            raise InputError(f"stale_s is {self.stale_s!r}; give seconds above 0")
 
 
 class RemoteSession:
@@ -272,7 +230,7 @@ class RemoteSession:
                 self._pool = ThreadPoolExecutor(self.options.in_flight, "request")
             return self._pool
 
-    def _begin(self, inputs: Mapping[str, Array], *, rate_per_s: float | None = None) -> "_Request":
+    def _begin(self, inputs: Mapping[str, Array], *, rate_per_s: float | None = None) -> Request:
         self._parts.check(inputs)
         started_s, begun_s = time.time(), time.perf_counter()
         with self._lock:
@@ -280,9 +238,9 @@ class RemoteSession:
             number = self._choose(now, rate_per_s)
             predicted_s = self._planner.terms[number].latency_s(now)
             asked = self._stage_to_ask(number, now)
-        return _Request(self._routes[number], number, now, predicted_s, started_s, begun_s, dict(inputs), asked)
+        return Request(self._routes[number], number, now, predicted_s, started_s, begun_s, dict(inputs), asked)
 
-    def _advance(self, request: "_Request", stage: RouteStage) -> None:
+    def _advance(self, request: Request, stage: RouteStage) -> None:
         """Run one stage, on the server or here."""
         now, values = request.now, request.values
         taken_s: float | None = None
@@ -302,7 +260,7 @@ class RemoteSession:
         for name in [name for name in values if name not in kept]:
             del values[name]
 
-    def _finish(self, request: "_Request") -> dict[str, Array]:
+    def _finish(self, request: Request) -> dict[str, Array]:
         values = request.values
         with self._lock:
             self.records.append(request.record(next(self._numbers)))
@@ -457,46 +415,6 @@ class RemoteSession:
 
     def _own_parts(self) -> Sequence[int]:
         return sorted(frozenset[int]().union(*(route.device_parts for route in self._routes)))
-
-
-@dataclass(slots=True)
-class _Request:
-    """One inference under way."""
-
-    route: Route
-    number: int
-    now: Conditions
-    predicted_s: float
-    started_s: float
-    begun_s: float
-    values: dict[str, Any]
-    asked: RouteStage | None
-    stages: list[StageRecord] = field(default_factory=list)
-    visits: list[VisitRecord] = field(default_factory=list)
-
-    @property
-    def failed(self) -> bool:
-        return any(visit.fault is not None for visit in self.visits)
-
-    @property
-    def asked_inputs(self) -> frozenset[str]:
-        if self.asked is None or self.asked.served is None:
-            return frozenset()
-        return frozenset(one.name for one in self.asked.served.inputs)
-
-    def record(self, number: int) -> RunRecord:
-        taken_s = time.perf_counter() - self.begun_s
-        return RunRecord(
-            number,
-            self.started_s,
-            self.number,
-            self.route.choice.cut,
-            self.now,
-            self.predicted_s,
-            taken_s,
-            tuple(self.stages),
-            tuple(self.visits),
-        )
 
 
 def open_remote_session(

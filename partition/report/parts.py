@@ -4,7 +4,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from partition.model_parts import ModelParts
-from partition.plan import WeightsFile
+from partition.plan_records import WeightsFile
 from partition.report.table import format_bytes
 
 if TYPE_CHECKING:

@@ -3,7 +3,8 @@
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from partition.plan import Estimate, Plan, PlanChoice
+from partition.plan import Plan
+from partition.plan_records import Estimate, PlanChoice
 from partition.units import format_duration
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from graph_io import runtime_reason
 from partition.errors import InputError
 from partition.files import open_file
-from partition.plan import PlanPart, Runnable, WeightsFile
+from partition.plan import Runnable
+from partition.plan_records import PlanPart, WeightsFile
 from partition.units import check_threads
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from graph_io import runtime_reason
 from partition.errors import InputError
-from partition.plan import ModelInfo, Runnable, TensorInfo
+from partition.plan import Runnable
+from partition.plan_records import ModelInfo, TensorInfo
 from partition.runtime.parts import open_parts
 from partition.units import check_threads
 

@@ -10,7 +10,8 @@ from typing import Any
 from graph_io import runtime_reason
 from partition.errors import InputError
 from partition.model_parts import ModelParts
-from partition.plan import Plan, Runnable, TensorInfo
+from partition.plan import Plan, Runnable
+from partition.plan_records import TensorInfo
 from partition.runtime.parts import open_part, session_options
 from partition.runtime.session import open_step
 from partition.v2.datatypes import NUMPY_TYPES, datatype_of_onnx

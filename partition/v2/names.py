@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from partition.errors import InputError
-from partition.plan import Runnable, TensorInfo
+from partition.plan import Runnable
+from partition.plan_records import TensorInfo
 
 VERSION = "1"
 """The version of every model that is served; other files have another name."""

@@ -6,7 +6,7 @@ import pytest
 from partition.adaptation.conditions import Conditions
 from partition.adaptation.estimators import ConditionEstimator, LinkEstimator, Observation, SlowdownEstimator
 from partition.adaptation.planner import MESSAGE_BYTES, Planner
-from partition.plan import PlanChoice, PlanMessage, PlanStage
+from partition.plan_records import PlanChoice, PlanMessage, PlanStage
 
 PLANNED = Conditions(10e6, 20e6, 0.04)
 

@@ -11,8 +11,9 @@ from partition import InputError, Link, load_plan, partition
 from partition.emulation.link import EmulatedLink
 from partition.emulation.proxy import Proxy
 from partition.remote.errors import Refused, RemoteError, Unreachable
+from partition.remote.options import RemoteOptions
 from partition.remote.records import records_to_json
-from partition.remote.session import RemoteOptions, RemoteSession
+from partition.remote.session import RemoteSession
 from partition.remote.wire import Endpoint
 from partition.runtime.files import default_inputs
 from partition.serve import Limits, Server

@@ -1,0 +1,52 @@
+"""One inference under way."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from partition.adaptation.conditions import Conditions
+from partition.remote.records import RunRecord, StageRecord, VisitRecord
+from partition.remote.routes import Route, RouteStage
+
+
+@dataclass(slots=True)
+class Request:
+    """One inference under way."""
+
+    route: Route
+    number: int
+    now: Conditions
+    predicted_s: float
+    started_s: float
+    begun_s: float
+    values: dict[str, Any]
+    asked: RouteStage | None
+    stages: list[StageRecord] = field(default_factory=list)
+    visits: list[VisitRecord] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the server did not answer a stage of it."""
+        return any(visit.fault is not None for visit in self.visits)
+
+    @property
+    def asked_inputs(self) -> frozenset[str]:
+        """Tensors that are kept to try a stage of another placement in the background."""
+        if self.asked is None or self.asked.served is None:
+            return frozenset()
+        return frozenset(one.name for one in self.asked.served.inputs)
+
+    def record(self, number: int) -> RunRecord:
+        """Return what happened, at its end."""
+        taken_s = time.perf_counter() - self.begun_s
+        return RunRecord(
+            number,
+            self.started_s,
+            self.number,
+            self.route.choice.cut,
+            self.now,
+            self.predicted_s,
+            taken_s,
+            tuple(self.stages),
+            tuple(self.visits),
+        )
