@@ -12,10 +12,13 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
 from graph_io.dtypes import dtype_name, size_bytes
+from graph_io.errors import ModelError
 from graph_io.external import SMALL_BYTES, Reference, set_reference, stored_bytes
 
 _PAGE_BYTES = 4096
 _ZEROS = "zeros.bin"
+# What a file can be asked to hold; no system has so much.
+_MOST_BYTES = 1 << 60
 
 
 def without_graph(proto: ModelProto) -> ModelProto:
@@ -66,6 +69,11 @@ def write_skeleton(proto: ModelProto, folder: Path) -> Path:
     """Write a model's skeleton into a folder and return its path."""
     bare, zeros_bytes = skeleton(proto)
     zeros_bytes = _refer_to_filled(bare, zeros_bytes)
+    if zeros_bytes > _MOST_BYTES:
+        raise ModelError(
+            f"the model's weights take {zeros_bytes} bytes, more than any file holds: a shape in it is damaged; "
+            "export the model again"
+        )
     with open(folder / _ZEROS, "wb") as file:
         file.truncate(zeros_bytes)
     path = folder / "skeleton.onnx"

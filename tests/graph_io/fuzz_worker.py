@@ -25,6 +25,17 @@ class Outcome:
     printed: str
 
 
+def peak_bytes():
+    """Return the most memory that this process had; the system's own counter begins with that of its parent."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 def try_file(path: Path, granularity: str) -> tuple[str, str]:
     """Load, inspect, split in two; return the kind of outcome and what was said."""
     from rich.console import Console
@@ -65,7 +76,5 @@ def work(connection, folder) -> None:
         before_s = time.process_time()
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             kind, said = try_file(path, granularity)
-        # Linux counts in KiB, macOS in bytes.
-        unit = 1 if sys.platform == "darwin" else 1024
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        memory = peak_bytes()
         connection.send(Outcome(kind, said, time.process_time() - before_s, memory, printed.getvalue()))

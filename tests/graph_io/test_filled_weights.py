@@ -45,3 +45,11 @@ def test_a_large_filled_tensor_that_is_used_otherwise(kind):
     graph = graph_io.load_graph(model(nodes, {"x": (64, 64)}, ["y", "put_out"], weights))
     assert graph.graph["tensors"]["y"].shape == (64, 64)
     assert set(graph.graph["constant_outputs"]) == {"put_out"}
+
+
+def test_more_than_any_file_holds_is_refused():
+    shape = np.array([1 << 31, 1 << 31, 1], dtype=np.int64)
+    nodes = [node("ConstantOfShape", "shape", "filled"), node("Add", "x filled", "y")]
+    proto = model(nodes, {"x": (1,)}, ["y"], {"shape": shape})
+    with pytest.raises(graph_io.ModelError, match="more than any file holds"):
+        graph_io.load_graph(proto)
