@@ -61,14 +61,17 @@ def run(
 ) -> None:
     """Run saved parts, here or also on a server."""
     from partition.model_parts import ModelParts
+    from partition.remote.errors import RemoteError
     from partition.report.execution import execution_json, execution_view
     from partition.runtime.files import check_writable, default_inputs, read_inputs, write_outputs
     from partition.runtime.verify import verify_plan
     from partition.saved import load_saved
 
     check_timing(timing, verify)
-    if server is None and ca_file is not None:
-        raise InputError("--ca-file belongs to --server; give both, or leave it out")
+    if server is None and (ca_file is not None or hold != "all" or not adapt):
+        raise InputError("--ca-file, --hold and --no-adapt belong to --server; give that, too, or leave them out")
+    if server is not None and verify:
+        raise InputError("--verify compares parts that run here; leave out --server, or --verify")
     if output_file is not None:
         check_output_file(output_file, "output file", force=force)
     seconds = []
@@ -86,7 +89,10 @@ def run(
             step.start("running")
             for number in range(runs):
                 before = time.perf_counter()
-                outputs = session.run(inputs)
+                try:
+                    outputs = session.run(inputs)
+                except RemoteError as error:
+                    raise InputError(str(error)) from error
                 seconds.append(time.perf_counter() - before)
                 step.share((number + 1) / runs)
             if server is not None:

@@ -293,7 +293,7 @@ def test_wrong_optima_of_ours_are_found(monkeypatch):
     [
         (("solvers", "--only", "widest"), "section 'widest' does not exist; the sections are batch, single, large"),
         (("solvers", "--workloads", "no-such-folder"), "--workloads 'no-such-folder' is not a folder"),
-        (("emit", "--only", "batch"), "--only is for the benchmark accuracy, solvers, not for 'emit'"),
+        (("emit", "--only", "batch"), "--only is for the benchmark accuracy, runtime, solvers, not for 'emit'"),
         (("emit", "--workloads", "."), "--workloads is for the benchmark solvers"),
     ],
 )

@@ -5,9 +5,11 @@ The exit code is 0 whether all holds or not, and 2 for bad arguments.
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +90,7 @@ def _run(home: Path, work: Path, steps: Sequence[str], *, quick: bool) -> Result
                     if "triton" in steps:
                         found += _with_triton(asked, server, saved, work)
                     if "overhead" in steps:
-                        overhead = _overhead(asked, server, work, quick=quick)
+                        overhead = _overhead(asked, server, work, notes, quick=quick)
                 except Skipped as reason:
                     notes.append(f"skipped, what needs a real Triton: {reason}")
     versions = {one.folder.name: one.versions() for one in (client, server) if one is not None}
@@ -131,7 +133,7 @@ def _with_triton(asked: Driver, server: Environment, saved: Sequence[Saved], wor
     return found
 
 
-def _overhead(asked: Driver, server: Environment, work: Path, *, quick: bool) -> Section:
+def _overhead(asked: Driver, server: Environment, work: Path, notes: list[str], *, quick: bool) -> Section:
     folder = save_echo(work)
     repository = export_triton(folder, work / "echoing", backend="python", threads=1).folder
     stage = stage_interface(load_parts(folder), [1])
@@ -142,6 +144,10 @@ def _overhead(asked: Driver, server: Environment, work: Path, *, quick: bool) ->
         triton_server(server, [repository, work / "bare"], work) as triton,
         echo_server() as echo,
     ):
+        with urllib.request.urlopen(f"{triton}/v2", timeout=10) as answer:
+            version = json.load(answer)["version"]
+        notes.append(f"Triton {version}; 'no runtime' is a program that returns its input, in its python backend")
+        notes.append(f"load of the machine before the timings: {os.getloadavg()[0]:.1f} (0 is a machine at rest)")
         return measure_overhead(stage, bare, ours=ours, triton=triton, echo=echo, asked=asked, quick=quick)
 
 
@@ -180,6 +186,7 @@ def _result(found: list[Check], overhead: Section, notes: list[str], versions: d
         f"environment '{name}': {', '.join(f'{a} {b}' for a, b in one.items())}" for name, one in versions.items()
     ]
     rows = (*found, *overhead.rows, *({"kind": "environment", "name": name, **one} for name, one in versions.items()))
+    rows += tuple({"kind": "note", "text": note} for note in notes)
     return Result("conformance", tuple(bars), rows, tuple(tables), tuple(notes))
 
 

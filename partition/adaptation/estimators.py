@@ -24,6 +24,7 @@ _SHORT_MESSAGE_BYTES = 2048
 _RATE_WEIGHT = 0.9
 _SLOWDOWN_WEIGHT = 0.4
 _SLOWDOWN_KEPT = 3
+_SLOWDOWN_FRESH_S, _SLOWDOWN_HALF_LIFE_S = 2.0, 5.0
 _LOWEST_BITS_PER_S, _HIGHEST_BITS_PER_S = 1e3, 1e12
 # A machine's times this short are mostly the clock's and the scheduler's.
 _SHORTEST_COMPUTE_S = 0.0002
@@ -105,17 +106,27 @@ class LinkEstimator:
         # The round trip is in every message, so it is never longer than one.
         self._rtt_s = min(self._rtt_s, waited_s)
         moved_s = waited_s - self._rtt_s
-        if moved_s >= max(_SHORTEST_TRANSFER_S, 0.1 * self.rtt_s):
+        least_s = max(_SHORTEST_TRANSFER_S, 0.1 * self.rtt_s)
+        if moved_s >= least_s:
             self._uplink_s_per_byte = _pulled(self._uplink_s_per_byte, moved_s / one.sent_bytes)
             self.newest_rate_s = max(self.newest_rate_s, one.ended_s)
+        else:
+            # Too short to tell a rate, it still tells a least one.
+            self._uplink_s_per_byte = min(self._uplink_s_per_byte, least_s / one.sent_bytes)
+        known = self._downlink_s_per_byte
         if one.receive_s >= _SHORTEST_TRANSFER_S:
             sample = one.receive_s / one.received_bytes
-            known = self._downlink_s_per_byte
             self._downlink_s_per_byte = sample if known is None else _pulled(known, sample)
+        elif known is not None:
+            self._downlink_s_per_byte = min(known, _SHORTEST_TRANSFER_S / one.received_bytes)
 
     def gave_up(self, sent_bytes: int, waited_s: float) -> None:
-        """Take in that an answer did not come in time: the uplink may be no faster than that."""
-        self._uplink_s_per_byte = max(self._uplink_s_per_byte, waited_s / sent_bytes)
+        """Take in that an answer did not come in time: the uplink may be no faster than that, or the server was ill.
+
+        So it halves the rate at most, and requests that are answered raise it again.
+        """
+        slower = min(waited_s / sent_bytes, 2 * self._uplink_s_per_byte, 8.0 / _LOWEST_BITS_PER_S)
+        self._uplink_s_per_byte = max(self._uplink_s_per_byte, slower)
 
     def _see_rtt(self, now_s: float, waited_s: float) -> None:
         while self._rtts and self._rtts[0][0] < now_s - _RTT_WINDOW_S:
@@ -126,12 +137,17 @@ class LinkEstimator:
 
 
 class SlowdownEstimator:
-    """Estimates how many times as long as planned a machine takes: the median of the last few, smoothed."""
+    """Estimates how many times as long as planned a machine takes: the median of the last few, smoothed.
+
+    The first observation does not count: it finds cold caches. What was not seen for a while fades: a machine that
+    gets no work because it was slow would stay slow for ever otherwise.
+    """
 
     def __init__(self) -> None:
         self._last: deque[float] = deque(maxlen=_SLOWDOWN_KEPT)
+        self._is_cold = True
         self.value = 1.0
-        """The estimate."""
+        """The estimate when the machine was last seen."""
         self.newest_s = -math.inf
         """When the machine was last seen."""
 
@@ -139,11 +155,21 @@ class SlowdownEstimator:
         """Take in what the machine took for something that was planned to take `planned_s`."""
         if planned_s < _SHORTEST_COMPUTE_S:
             return
+        if self._is_cold:
+            self._is_cold = False
+            return
         self._last.append(min(SLOWEST, max(1 / SLOWEST, taken_s / planned_s)))
         middle = statistics.median(self._last)
         first = self.newest_s == -math.inf
         self.value = middle if first else math.exp(_mixed(math.log(self.value), math.log(middle), _SLOWDOWN_WEIGHT))
         self.newest_s = now_s
+
+    def value_at(self, now_s: float) -> float:
+        """Return the estimate at a time: half of it, as a power, is gone after some seconds without news."""
+        if self.newest_s == -math.inf:
+            return self.value
+        age_s = max(0.0, now_s - self.newest_s - _SLOWDOWN_FRESH_S)
+        return float(self.value ** (0.5 ** (age_s / _SLOWDOWN_HALF_LIFE_S)))
 
 
 class ConditionEstimator:
@@ -168,8 +194,8 @@ class ConditionEstimator:
             self.link.uplink_bits_per_s,
             self.link.downlink_bits_per_s,
             self.link.rtt_s,
-            self.device.value,
-            self.server.value,
+            self.device.value_at(self._clock()),
+            self.server.value_at(self._clock()),
         )
 
     def silence_s(self) -> float:

@@ -64,6 +64,8 @@ def write_repository(place: Path, models: Iterable[TritonModel], backend: str, *
 
 def check_replaceable(place: Path, *, overwrite: bool) -> list[str]:
     """Return the name of an earlier export that gives way, and refuse whatever else stands there."""
+    if place.name in ("", ".."):
+        raise InputError(f"repository '{place}' is a folder that is there in any case; give the path of a new one")
     try:
         if not os.path.lexists(place):
             return []

@@ -1,8 +1,11 @@
 """A circuit breaker: after a fault no request goes to the server until a probe in the background has come back."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
+
+_LOG = logging.getLogger(__name__)
 
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 2.0
@@ -71,7 +74,9 @@ class Breaker:
         while not self._stop.wait(wait_s):
             try:
                 self._probe()
-            except self._faults:
+            except Exception as error:  # whatever it is, the next probe may pass
+                if not isinstance(error, self._faults):
+                    _LOG.exception("a probe of the server failed in a way that it should not")
                 wait_s = min(_LONGEST_WAIT_S, 2 * max(wait_s, _FIRST_WAIT_S))
                 continue
             with self._lock:

@@ -68,7 +68,10 @@ class V2Client:
         self.endpoint = endpoint
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
+        self._shapes: dict[tuple[str, str], tuple[int, ...]] = {}
         self._closed = False
+        # Of stages that were checked, the inputs without dimensions for which the server takes a single one.
+        self._widened: dict[str, frozenset[str]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +119,9 @@ class V2Client:
         RemoteError
             No answer, or none that can be used; see `partition.remote.errors`.
         """
-        message = encode_request(inputs, outputs=[one.name for one in stage.outputs])
+        widened = self._widened.get(stage.name, frozenset())
+        sent = {name: value.reshape(1) if name in widened else value for name, value in inputs.items()}
+        message = encode_request(sent, outputs=[one.name for one in stage.outputs])
         reply = self._request(
             "POST",
             f"/v2/models/{quote(stage.name)}/infer",
@@ -129,6 +134,10 @@ class V2Client:
             answer = decode_response(reply.body, reply.headers.get(JSON_LENGTH_HEADER.lower()))
         except ProtocolError as error:
             raise BadAnswer(f"server {self.endpoint}: {error}") from error
+        for tensor in stage.outputs:
+            value = answer.outputs.get(tensor.name)
+            if value is not None and not tensor.shape and value.shape == (1,):
+                answer.outputs[tensor.name] = value.reshape(())
         self._check_outputs(stage, answer.outputs)
         return answer.outputs, Exchange(
             begun_s=reply.begun_s,
@@ -159,8 +168,16 @@ class V2Client:
             )
         self._raise_for_status(reply, f"the model '{stage.name}'")
         found = self._json(reply)
+        shapes = {str(one.get("name")): one.get("shape") for one in _objects(found.get("inputs"))}
+        # Triton knows no tensors without dimensions.
+        self._widened[stage.name] = frozenset(
+            one.name for one in stage.inputs if not one.shape and shapes.get(one.name) == [1]
+        )
         for side, own in (("inputs", stage.inputs), ("outputs", stage.outputs)):
-            theirs = {one.get("name"): one.get("datatype") for one in _objects(found.get(side))}
+            described = _objects(found.get(side))
+            theirs = {one.get("name"): one.get("datatype") for one in described}
+            if side == "outputs":
+                self._shapes |= {(stage.name, str(one.get("name"))): _shape(one.get("shape")) for one in described}
             for tensor in own:
                 datatype = datatype_of_onnx(tensor.dtype, tensor.name)
                 if theirs.get(tensor.name) != datatype:
@@ -256,8 +273,12 @@ class V2Client:
                 raise BadAnswer(f"server {self.endpoint} left out the output '{tensor.name}' of '{stage.name}'")
             value = outputs[tensor.name]
             wanted = datatype_of_onnx(tensor.dtype, tensor.name)
-            # Sizes may differ from the planned ones where the model leaves them open; the number of axes may not.
-            if datatype_of_array(value, tensor.name) != wanted or value.ndim != len(tensor.shape):
+            # What the server has said of it; -1 where the model leaves a size open.
+            told = self._shapes.get((stage.name, tensor.name), ())
+            fits = len(told) != value.ndim or all(
+                size in (-1, got) for size, got in zip(told, value.shape, strict=True)
+            )
+            if datatype_of_array(value, tensor.name) != wanted or value.ndim != len(tensor.shape) or not fits:
                 raise BadAnswer(
                     f"server {self.endpoint} sent the output '{tensor.name}' as {value.dtype} of shape "
                     f"{list(value.shape)}; expected is {wanted} with {len(tensor.shape)} dimensions"
@@ -274,6 +295,11 @@ def _reason(reply: Reply) -> str:
 
 def _objects(value: object) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    sizes = value if isinstance(value, list) else []
+    return tuple(size for size in sizes if isinstance(size, int) and not isinstance(size, bool))
 
 
 def _number(text: str | None) -> float | None:

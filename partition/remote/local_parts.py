@@ -45,7 +45,9 @@ class LocalParts:
 
     def close(self) -> None:
         """Release the runtime's sessions."""
-        self._steps, self._closed = {}, True
+        # In this order: a run that sees it open has the steps.
+        self._closed = True
+        self._steps = {}
 
     def check(self, inputs: Mapping[str, Array]) -> None:
         """Refuse inputs that the model does not take, and any where the parts are closed."""
@@ -67,7 +69,10 @@ class LocalParts:
         float
             Seconds that it took.
         """
-        steps = [self._steps[number] for number in numbers]
+        opened = self._steps
+        if self._closed:
+            raise InputError("this session is closed; open another with plan.session()")
+        steps = [opened[number] for number in numbers]
         if not steps:
             return 0.0
 

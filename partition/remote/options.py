@@ -21,8 +21,9 @@ class RemoteOptions:
         Whether to choose anew for each request among the plan's placements; if not, the planned one is kept.
     hysteresis : float
         By which part another placement has to be faster before it is taken.
-    timeout_factor, shortest_timeout_s : float
-        A visit to the server may take so many times as long as predicted, but no less than the latter.
+    timeout_factor, shortest_timeout_s, longest_timeout_s : float
+        A visit to the server may take so many times as long as predicted, and for each other request that is under way
+        as long again, but no less and no more than the latter two.
     stale_s : float
         When nothing was heard of the server for so long, it is asked in the background.
     in_flight : int
@@ -34,16 +35,27 @@ class RemoteOptions:
     hysteresis: float = DEFAULT_HYSTERESIS
     timeout_factor: float = 4.0
     shortest_timeout_s: float = 0.25
+    longest_timeout_s: float = 30.0
     stale_s: float = 1.0
     in_flight: int = 4
 
     def __post_init__(self) -> None:
         if self.hold not in ("all", "own"):
             raise InputError(f"hold is {self.hold!r}; give 'all' or 'own': the parts that the device opens")
-        for name, least in (("hysteresis", 0.0), ("timeout_factor", 1.0), ("shortest_timeout_s", 0.001)):
+        for name, least in (
+            ("hysteresis", 0.0),
+            ("timeout_factor", 1.0),
+            ("shortest_timeout_s", 0.001),
+            ("longest_timeout_s", 0.001),
+        ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 1e6:
                 raise InputError(f"{name} is {value!r}; give a number of {least:g} or more")
+        if self.longest_timeout_s < self.shortest_timeout_s:
+            raise InputError(
+                f"longest_timeout_s is {self.longest_timeout_s!r}, less than shortest_timeout_s, "
+                f"{self.shortest_timeout_s!r}; give at least that"
+            )
         if isinstance(self.in_flight, bool) or not isinstance(self.in_flight, int) or not 1 <= self.in_flight <= 256:
             raise InputError(f"in_flight is {self.in_flight!r}; give a whole number from 1 to 256")
         if not isinstance(self.stale_s, int | float) or not self.stale_s > 0:

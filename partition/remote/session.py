@@ -57,7 +57,7 @@ class RemoteSession:
     Raises
     ------
     InputError
-        A plan that was not saved, or sends an input that was priced as encoded.
+        A plan that was not saved, or not with hashes of weights that lie in other files.
     RemoteError
         The server has other parts; or it does not answer, and the device does not hold all of them.
 
@@ -82,7 +82,7 @@ class RemoteSession:
         self._told = told
         self._plan = plan
         planned = choices_of(plan)
-        own = next(number for number, one in enumerate(planned) if one.stages == plan.stages)
+        own = [[stage.parts for stage in one.stages] for one in planned].index([stage.parts for stage in plan.stages])
         self._routes = routes_of(plan, planned)
         if not self.options.adapt:
             self._routes = (self._routes[own],)
@@ -101,8 +101,11 @@ class RemoteSession:
         self._numbers = itertools.count()
         self._pool: ThreadPoolExecutor | None = None
         self._asking = threading.Lock()
-        self.records: deque[RunRecord] = deque(maxlen=_KEPT_RECORDS)
-        """The last requests, oldest first."""
+        self._closed = False
+        self._under_way = 0
+        self._greeted = False
+        self._pinged_s = float("-inf")
+        self._records: deque[RunRecord] = deque(maxlen=_KEPT_RECORDS)
         try:
             self._shake_hands()
         except BaseException:
@@ -123,6 +126,8 @@ class RemoteSession:
 
     def close(self) -> None:
         """Release the runtime's sessions and the connections; the session cannot run afterwards."""
+        with self._lock:
+            self._closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         self._breaker.close()
@@ -130,9 +135,16 @@ class RemoteSession:
         self._parts.close()
 
     @property
+    def records(self) -> tuple[RunRecord, ...]:
+        """The last 10,000 requests, oldest first."""
+        with self._lock:
+            return tuple(self._records)
+
+    @property
     def last(self) -> RunRecord | None:
         """The record of the last request; None before the first."""
-        return self.records[-1] if self.records else None
+        with self._lock:
+            return self._records[-1] if self._records else None
 
     @property
     def conditions(self) -> Conditions:
@@ -226,6 +238,8 @@ class RemoteSession:
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:
+            if self._closed:
+                raise InputError("this session is closed; open another with plan.session()")
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.options.in_flight, "request")
             return self._pool
@@ -251,7 +265,7 @@ class RemoteSession:
             answered = visit.fault is None
         if not answered:
             taken_s = self._parts.run(stage.parts, values)
-            if stage.served is None:
+            if stage.served is None and stage.parts:
                 self._saw_device(stage.compute_s, taken_s)
         slowdown = now.server_slowdown if stage.machine == "server" else now.device_slowdown
         ran_on: Literal["device", "server"] = "server" if answered else "device"
@@ -263,12 +277,12 @@ class RemoteSession:
     def _finish(self, request: Request) -> dict[str, Array]:
         values = request.values
         with self._lock:
-            self.records.append(request.record(next(self._numbers)))
-        if request.asked is not None:
+            self._records.append(request.record(next(self._numbers)))
+        if self._wants_ping():
+            self._in_background(self._probe)
+        elif request.asked is not None:
             inputs = {name: values[name] for name in request.asked_inputs}
             self._in_background(partial(self._visit, request.asked, inputs, request.now))
-        elif self._wants_ping():
-            self._in_background(self._probe)
         return {name: values[name] for name in self._plan.model.output_names}
 
     def _stage_to_ask(self, number: int, now: Conditions) -> RouteStage | None:
@@ -290,7 +304,7 @@ class RemoteSession:
     def _wants_ping(self) -> bool:
         """Whether the round trip was not seen for a while: only a short message tells it."""
         link = self._estimator.link
-        silent = time.perf_counter() - link.newest_rtt_s > _RTT_STALE_S
+        silent = time.perf_counter() - max(link.newest_rtt_s, self._pinged_s) > _RTT_STALE_S
         return silent and self._breaker.passes and self.options.adapt and bool(self._stages)
 
     def _in_background(self, work: Callable[[], object]) -> None:
@@ -331,18 +345,28 @@ class RemoteSession:
         down = sum(one.size_bytes for one in stage.served.outputs) + MESSAGE_BYTES
         link_s = 8.0 * (up / now.uplink_bits_per_s + down / now.downlink_bits_per_s) + now.rtt_s
         predicted_s = link_s + stage.compute_s * now.server_slowdown
-        timeout_s = max(self.options.shortest_timeout_s, self.options.timeout_factor * predicted_s)
+        options = self.options
+        with self._lock:
+            self._under_way += 1
+            # They share the link and the server's processors.
+            wanted_s = options.timeout_factor * predicted_s * self._under_way
+            alone = self._under_way == 1
+        timeout_s = min(options.longest_timeout_s, max(options.shortest_timeout_s, wanted_s))
         begun_s = time.perf_counter()
         try:
             outputs, exchange = self._client.infer(stage.served, inputs, timeout_s=timeout_s)
         except RemoteError as error:
             taken_s = time.perf_counter() - begun_s
             self._saw_fault(error, up, taken_s)
-            if self.options.hold == "own":
+            if options.hold == "own":
                 raise
             return VisitRecord(link_s, taken_s, None, up, 0, str(error)), None
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                alone = alone and self._under_way == 0
         self._breaker.answered()
-        self._saw_exchange(stage, exchange)
+        self._saw_exchange(stage, exchange, alone=alone)
         values.update(outputs)
         server_s = (exchange.compute_s or 0.0) + (exchange.queue_s or 0.0)
         record = VisitRecord(
@@ -359,8 +383,9 @@ class RemoteSession:
         with self._lock:
             self._estimator.device.observe(planned_s, taken_s, time.perf_counter())
 
-    def _saw_exchange(self, stage: RouteStage, exchange: Exchange) -> None:
+    def _saw_exchange(self, stage: RouteStage, exchange: Exchange, *, alone: bool) -> None:
         with self._lock:
+            # Beside others it waited for them, and tells no rate.
             told = exchange.compute_s is not None
             planned_s = stage.compute_s * self._estimator.server.value
             server_s = (exchange.compute_s if told else planned_s) + (exchange.queue_s or 0.0)  # type: ignore[operator]
@@ -375,11 +400,13 @@ class RemoteSession:
                     exchange.sent_bytes,
                     exchange.received_bytes,
                     server_s,
-                    exchange.cold,
+                    exchange.cold or not alone,
                 )
             )
 
     def _saw_fault(self, error: RemoteError, sent_bytes: int, taken_s: float) -> None:
+        if self._closed:
+            return  # that is no news of the server
         if isinstance(error, TimedOut):
             with self._lock:
                 self._estimator.link.gave_up(sent_bytes, taken_s)
@@ -389,11 +416,15 @@ class RemoteSession:
         self._breaker.failed(wait_s=error.retry_after_s if isinstance(error, Busy) else None)
 
     def _probe(self) -> None:
-        """Make sure that the server is there and serves these parts."""
+        """Make sure that the server is there and serves these parts; on a connection that is warm, time a ping."""
+        self._pinged_s = time.perf_counter()
+        for stage in self._stages.values():
+            if not self._greeted:
+                self._client.check_stage(stage, timeout_s=_PROBE_TIMEOUT_S)
+            elif not self._client.ready(stage, timeout_s=_PROBE_TIMEOUT_S):
+                raise Unreachable(f"server {self._client.endpoint} is not ready for '{stage.name}'")
+        self._greeted = True
         exchange = self._client.ping(timeout_s=_PROBE_TIMEOUT_S)
-        stage = next(iter(self._stages.values()), None)
-        if stage is not None and not self._client.ready(stage, timeout_s=_PROBE_TIMEOUT_S):
-            raise Unreachable(f"server {self._client.endpoint} is not ready for '{stage.name}'")
         with self._lock:
             self._estimator.link.observe(_observation(exchange))
 
@@ -403,6 +434,7 @@ class RemoteSession:
         try:
             for stage in self._stages.values():
                 self._client.check_stage(stage, timeout_s=_CONNECT_TIMEOUT_S)
+            self._greeted = True
             with self._lock:
                 # The connection is warm now.
                 self._estimator.link.observe(_observation(self._client.ping(timeout_s=_CONNECT_TIMEOUT_S)))
@@ -428,6 +460,11 @@ def open_remote_session(
 ) -> RemoteSession:
     """Open a plan on a server; see `Plan.session`."""
     check_not_encoded(plan)
+    if plan.output_on != "device":
+        raise InputError(
+            f"the plan wants its outputs on '{plan.output_on}', and a session hands them out on the device, for which "
+            "it is not priced; plan with output_on='device'"
+        )
     endpoint = Endpoint.parse(server, token=token, ca_file=ca_file)
     return RemoteSession(plan, endpoint, options=options, threads=threads)
 

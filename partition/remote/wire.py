@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -43,7 +43,7 @@ class Endpoint:
     port: int
     path: str = ""
     tls: ssl.SSLContext | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, url: str, *, token: str | None = None, ca_file: str | None = None) -> Self:
@@ -63,6 +63,8 @@ class Endpoint:
             raise InputError(f"server {url!r} is not the URL of a server; give such as 'http://server:8000'")
         if token is not None and (not token or not token.isascii() or any(one <= " " for one in token)):
             raise InputError("the token is empty, or has characters that no header carries; give letters and digits")
+        if port == 0 or not url.isascii() or any(one <= " " for one in url) or ".." in parts.hostname:
+            raise InputError(f"server {url!r} is not the URL of a server; give such as 'http://server:8000'")
         context = None
         if parts.scheme == "https":
             try:
@@ -131,7 +133,7 @@ class Connection:
         self._exchanges = 0
         self._buffer = bytearray()
         try:
-            plain = socket.create_connection((endpoint.host, endpoint.port), timeout=_left_s(deadline_s))
+            plain = _connected(endpoint, deadline_s)
         except TimeoutError as error:
             raise TimedOut(f"server {endpoint} did not take a connection in time") from error
         except OSError as error:
@@ -332,6 +334,22 @@ class Connection:
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 2]
         return line
+
+
+def _connected(endpoint: Endpoint, deadline_s: float) -> socket.socket:
+    """Try the host's addresses one after the other; together they have until the deadline."""
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(endpoint.host, endpoint.port, 0, socket.SOCK_STREAM):
+        one = socket.socket(family, kind, protocol)
+        try:
+            one.settimeout(_left_s(deadline_s))
+            one.connect(address)
+        except OSError as error:
+            one.close()
+            failure = error
+        else:
+            return one
+    raise failure or OSError("its name has no address")
 
 
 def _is_number(text: str) -> bool:

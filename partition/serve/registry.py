@@ -148,7 +148,8 @@ def open_models(
     weights_of: dict[str, object] = {}
     steps: dict[str, Any] = {}
     for folder in map(Path, folders):
-        plan = load_saved(folder)
+        # The name of a stage stands for the contents of all files, so they are read.
+        plan = load_saved(folder, check_weights=True)
         encoded = plan.sent_encoded_input
         if encoded is not None:
             raise InputError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from partition.errors import InputError
 from partition.plan import Runnable
-from partition.plan_records import TensorInfo
+from partition.plan_records import PlanPart, TensorInfo
 
 VERSION = "1"
 """The version of every model that is served; other files have another name."""
@@ -25,7 +25,8 @@ def stage_name(plan_name: str, parts: Mapping[int, str]) -> str:
         Name of the model that was planned; other characters than ``[A-Za-z0-9_.-]`` become ``_``, and what goes beyond
         128 characters is cut off.
     parts : mapping of int to str
-        The numbers of the stage's parts in the order of running, each with its file's SHA-256 in hexadecimal.
+        The numbers of the stage's parts in the order of running, each with its file's SHA-256 in hexadecimal, and those
+        of files with its weights behind it.
 
     Returns
     -------
@@ -81,7 +82,7 @@ def stage_interface(plan: Runnable, numbers: Sequence[int]) -> StageInterface:
     Raises
     ------
     InputError
-        The plan was not saved, so its parts have no hashes yet.
+        The plan was not saved, so its parts have no hashes yet; or it has weights in files that were not hashed.
     """
     unsaved = next((plan.parts[number].file for number in numbers if plan.parts[number].sha256 is None), None)
     if unsaved is not None:
@@ -98,8 +99,21 @@ def stage_interface(plan: Runnable, numbers: Sequence[int]) -> StageInterface:
         tensor.name for number, part in enumerate(plan.parts) if number not in inside for tensor in part.inputs
     }
     return StageInterface(
-        name=stage_name(plan.model.name, {number: part.sha256 or "" for number, part in inside.items()}),
+        name=stage_name(plan.model.name, {number: _digest(part) for number, part in inside.items()}),
         parts=tuple(numbers),
         inputs=tuple(read.values()),
         outputs=tuple(tensor for name, tensor in made.items() if name in wanted),
     )
+
+
+def _digest(part: PlanPart) -> str:
+    """Return what tells a part from every other: its file's hash, and those of the files that hold its weights."""
+    digest = part.sha256 or ""
+    for weights in part.weights_files:
+        if weights.sha256 is None:
+            raise InputError(
+                f"part '{part.file}' has weights in '{weights.file}', whose contents were not hashed, so nobody could "
+                "tell whether a server has the same ones; save the plan again with --hash-weights (hash_weights=True)"
+            )
+        digest += f":{weights.sha256}"
+    return digest

@@ -117,10 +117,12 @@ def test_cold_connections_tell_nothing_but_that_the_server_is_there():
 
 def test_giving_up_lowers_the_rate_and_never_raises_it():
     link = LinkEstimator(PLANNED)
+    link.gave_up(100_000, 0.1)
+    assert link.uplink_bits_per_s == pytest.approx(8e6)
     link.gave_up(100_000, 4.0)
-    assert link.uplink_bits_per_s == pytest.approx(2e5)
-    link.gave_up(100_000, 1.0)
-    assert link.uplink_bits_per_s == pytest.approx(2e5)
+    assert link.uplink_bits_per_s == pytest.approx(4e6)
+    link.gave_up(100_000, 0.01)
+    assert link.uplink_bits_per_s == pytest.approx(4e6)
 
 
 def test_random_links_are_found_from_real_looking_requests():
@@ -156,6 +158,37 @@ def test_all_conditions_together():
     assert estimator.conditions() == PLANNED
     assert estimator.silence_s() == float("inf")
     estimator.link.observe(transfer(99.0, 10e6, 20e6, 0.04, 1000, 1000, 0.0))
+    estimator.server.observe(0.1, 9.0, 98.0)  # the first, with cold caches
     estimator.server.observe(0.1, 0.4, 99.0)
     assert estimator.silence_s() == 1.0
     assert estimator.conditions().server_slowdown == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("direction", ["uplink", "downlink"])
+def test_one_slow_transfer_is_forgotten_when_short_ones_are_quick(direction):
+    link = LinkEstimator(PLANNED)
+    link.observe(transfer(0, 1e9, 1e9, 0.001, 200, 200, 0.0))
+    if direction == "uplink":
+        link.gave_up(40_000, 1.0)
+        link.gave_up(40_000, 2.0)
+    else:
+        link.observe(transfer(1, 1e9, 2e5, 0.001, 200, 4_000, 0.0))
+    for number in range(3):
+        link.observe(transfer(2 + number, 1e9, 1e9, 0.001, 40_000, 40_000, 0.0))
+    assert getattr(link, f"{direction}_bits_per_s") >= 100e6
+
+
+def test_giving_up_again_and_again_stays_within_reason():
+    link = LinkEstimator(PLANNED)
+    for _ in range(100):
+        link.gave_up(100, 1e6)
+    assert link.uplink_bits_per_s >= 1e3
+
+
+def test_what_was_slow_and_is_not_seen_any_more_fades():
+    machine = SlowdownEstimator()
+    for number in range(4):
+        machine.observe(0.01, 0.08, number)
+    assert machine.value_at(4.0) == pytest.approx(8.0)
+    assert machine.value_at(10.0) < 4.5
+    assert machine.value_at(60.0) == pytest.approx(1.0, abs=0.01)

@@ -275,7 +275,7 @@ def test_weights_of_their_own_come_along(tmp_path):
     (tmp_path / "model").mkdir()
     path = tmp_path / "model" / "net.onnx"
     onnx.save(whole, path, save_as_external_data=True, location="net.data", size_threshold=0)
-    plan = partition(path, "wifi", granularity="node", cut=["t"]).save(tmp_path / "plan")
+    plan = partition(path, "wifi", granularity="node", cut=["t"]).save(tmp_path / "plan", hash_weights=True)
     assert plan.parts[1].weights_files
     made = export_triton(tmp_path / "plan", tmp_path / "repository")
     x = np.ones((1, size), np.float32)
@@ -326,6 +326,9 @@ def test_only_an_export_is_replaced(saved, tmp_path):
             foreign.write_text("text", encoding="utf-8")
         with pytest.raises(InputError, match=r"not replaced; choose another"):
             export_triton(saved / "chain", foreign, overwrite=True)
+    for always in (".", "..", "/"):
+        with pytest.raises(InputError, match="give the path of a new one"):
+            export_triton(saved / "chain", always, overwrite=True)
     assert load_plan(saved / "chain").parts
 
 

@@ -17,7 +17,8 @@ from partition.remote.session import RemoteSession
 from partition.remote.wire import Endpoint
 from partition.runtime.files import default_inputs
 from partition.serve import Limits, Server
-from tests.models import relu_chain
+from partition.v2.names import stage_interface
+from tests.models import model, node, relu_chain
 from tests.partition.remote.scripted import ScriptedServer, answer
 from tests.scale import scaled
 
@@ -306,3 +307,89 @@ def test_sessions_may_be_used_from_several_threads(saved, server):
         assert not failures
         assert len(session.records) == 12
         assert sorted(record.number for record in session.records) == list(range(12))
+
+
+# --- what sessions refuse, and how they end -----------------------------------------------------------------------
+
+
+def test_outputs_are_handed_out_on_the_device_alone(tmp_path, server):
+    partition(relu_chain(), "wifi", granularity="node", cut=["t0"], output_on="server").save(tmp_path / "out")
+    with pytest.raises(InputError, match="output_on='device'"):
+        load_plan(tmp_path / "out").session(server=server.url)
+
+
+def test_weights_in_files_of_their_own_need_hashes(tmp_path, server):
+    import onnx
+
+    weight = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    nodes = [node("Tanh", "x", "t"), node("MatMul", "t w", "y")]
+    whole = model(nodes, {"x": (1, 64)}, ["y"], {"w": weight})
+    (tmp_path / "in").mkdir()
+    onnx.save(whole, tmp_path / "in" / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    plan = partition(tmp_path / "in" / "m.onnx", "wifi", granularity="node", cut=["t"])
+    plan.save(tmp_path / "plain")
+    with pytest.raises(InputError, match="--hash-weights"):
+        load_plan(tmp_path / "plain").session(server=server.url)
+    plan.save(tmp_path / "hashed", hash_weights=True)
+    saved = load_plan(tmp_path / "hashed")
+    inputs = default_inputs(saved)
+    with Server([tmp_path / "hashed"], threads=1) as own, saved.session(server=own.url, threads=1) as session:
+        assert_same(session.run(inputs), expected(saved, inputs))
+        assert session.last.fault is None
+
+
+def test_other_weights_have_another_name(tmp_path):
+    import onnx
+
+    names = []
+    for seed in range(2):
+        weight = np.random.default_rng(seed).standard_normal((64, 64)).astype(np.float32)
+        whole = model([node("Tanh", "x", "t"), node("MatMul", "t w", "y")], {"x": (1, 64)}, ["y"], {"w": weight})
+        home = tmp_path / str(seed)
+        home.mkdir()
+        onnx.save(whole, home / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+        plan = partition(home / "m.onnx", "wifi", granularity="node", cut=["t"])
+        names.append(stage_interface(plan.save(home / "out", hash_weights=True), plan.stages[1].parts).name)
+    assert names[0] != names[1]
+
+
+def test_a_closed_session_says_so(saved, server):
+    plan = load_plan(saved / FIXED)
+    session = plan.session(server=server.url, threads=1)
+    session.close()
+    for use in (session.run, session.run_async, lambda inputs: next(session.stream([inputs]))):
+        with pytest.raises(InputError, match="closed"):
+            use(default_inputs(plan))
+
+
+def test_records_can_be_read_while_requests_run(saved, server):
+    plan = load_plan(saved / FIXED)
+    inputs = default_inputs(plan)
+    with plan.session(server=server.url, threads=1) as session:
+        running = [session.run_async(inputs) for _ in range(8)]
+        while not all(one.done() for one in running):
+            records_to_json(session.records)
+        assert len(session.records) == 8
+
+
+def test_a_server_that_hangs_costs_a_bounded_time_again_and_again(saved):
+    plan = load_plan(saved / FIXED)
+    inputs = default_inputs(plan)
+    options = RemoteOptions(shortest_timeout_s=0.1, longest_timeout_s=0.2)
+    with ScriptedServer([30.0]) as server, open_unchecked(plan, server.url, options) as session:
+        for _ in range(4):
+            session._breaker.open_since_s = None
+            session.run(inputs)
+        assert all(visit.taken_s < 1.0 for record in session.records for visit in record.visits)
+
+
+def test_what_the_command_refuses(saved, command, server):
+    done = command("run", saved / FIXED, "--server", server.url, "--verify")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    done = command("run", saved / FIXED, "--hold", "own")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    done = command("run", saved / FIXED, "--server", "http://a..b:8000")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    done = command("run", saved / FIXED, "--server", server.url, "--runs", "3")
+    assert done.code == 0, done.err
+    assert "link, there and back" in done.out
