@@ -1,14 +1,17 @@
 """What one section of a benchmark found, and how it is laid out for a person."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE
+from rich.console import Console
 from rich.table import Table
 
-from benchmarks.result import Bar
+from benchmarks.result import Bar, Result
+from benchmarks.settings import SEED, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,43 @@ class Section:
     rows: tuple[dict[str, Any], ...]
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
+
+
+def run_sections(
+    benchmark: str,
+    sections: Mapping[str, str],
+    settings: Settings,
+    *,
+    rows: Sequence[dict[str, Any]] = (),
+    notes: Sequence[str] = (),
+) -> Result:
+    """Measure all sections of a benchmark, or those that the settings name.
+
+    Parameters
+    ----------
+    benchmark : str
+    sections : mapping of str to str
+        Names, each with the module whose ``measure`` returns a `Section`.
+    settings : Settings
+    rows, notes : sequence
+        Of the benchmark as a whole; they come first.
+    """
+    console = Console(stderr=True)
+    found_rows = [*rows, {"kind": "seed", "seed": SEED}]
+    bars: list[Bar] = []
+    tables: list[Table] = []
+    found_notes = list(notes)
+    # All imports first: what is missing is missed before minutes of measuring.
+    modules = {name: import_module(sections[name]) for name in settings.only or sections}
+    for name, module in modules.items():
+        # Nothing is drawn while it measures: a thread that draws would disturb that.
+        console.print(f"{name} ...")
+        section = module.measure(settings)
+        bars += section.bars
+        found_rows += [{"section": name, **row} for row in section.rows]
+        tables += section.tables
+        found_notes += section.notes
+    return Result(benchmark, tuple(bars), tuple(found_rows), tuple(tables), tuple(found_notes))
 
 
 def table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

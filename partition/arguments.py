@@ -12,6 +12,9 @@ from partition.errors import InputError, VerificationError
 if TYPE_CHECKING:
     from partition.runtime.verify import Verification
 
+TOKEN_VARIABLE = "DNN_PARTITION_TOKEN"
+"""Where both sides read the token: in the arguments every user of the machine could see it."""
+
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
 PlanArgument = Annotated[
     Path, typer.Argument(metavar="OUT", help="A folder that `split` or `parts` wrote.", show_default=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from partition.arguments import (
+    TOKEN_VARIABLE,
     CheckWeightsOption,
     ForceOption,
     JsonOption,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from partition.plan import Runnable
     from partition.remote.session import RemoteSession
     from partition.runtime.session import SplitSession
-
-TOKEN_VARIABLE = "DNN_PARTITION_TOKEN"
 
 
 def run(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from partition.arguments import JsonOption
+from partition.arguments import TOKEN_VARIABLE, JsonOption
 from partition.errors import InputError
 from partition.terminal import console, show_json
 from partition.units import parse_duration, parse_size
@@ -20,7 +20,6 @@ from partition.units import parse_duration, parse_size
 if TYPE_CHECKING:
     from partition.serve import Server
 
-TOKEN_VARIABLE = "DNN_PARTITION_TOKEN"
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _LEVELS = ("info", "warning", "error")
 # A second Ctrl-C ends at once, but one press of the keys may come twice.

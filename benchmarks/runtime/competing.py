@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from benchmarks.runtime.setting import (
     SLOWDOWN,
     LinkProcess,
     ServerProcess,
+    fixed_plans,
     folder,
+    link_options,
     measured_model,
     on_device_core,
     pin,
@@ -67,19 +68,14 @@ def measure(settings: Settings) -> Section:
     with folder() as home:
         partition(found.graph, LINK, device=found.device, server=found.server, adapt=RANGE).save(home / "out")
         plan = load_plan(home / "out")
-        fixed = {
-            "all on the device": next(one for one in plan.choices if not one.messages),
-            "all on the server": next(one for one in plan.choices if not one.stages[0].parts),
-        }
-        options = ["--bandwidth", f"{LINK.uplink_bits_per_s}bps", "--rtt", f"{LINK.rtt_s * 1e3}ms"]
+        fixed = fixed_plans(plan)
+        options = link_options(LINK)
         with ServerProcess([home / "out"], "--queue", "64", "--all-parts") as server:
             pause_s = 4 * found.server.whole_model.latency_s
             for count in QUICK_CLIENTS if settings.quick else CLIENTS:
                 with _clients(count, home / "out", server.url, pause_s):
                     for policy in ("adaptive", *fixed):
-                        own = plan
-                        if policy in fixed:
-                            own = replace(plan, stages=fixed[policy].stages, messages=fixed[policy].messages)
+                        own = fixed.get(policy, plan)
                         remote = RemoteOptions(adapt=policy == "adaptive", shortest_timeout_s=10.0)
                         device = SlowDevice(SLOWDOWN)
                         with (

@@ -12,6 +12,7 @@ from benchmarks.runtime.setting import (
     Measured,
     ServerProcess,
     folder,
+    link_options,
     measured_model,
     on_device_core,
 )
@@ -68,10 +69,9 @@ def _of_model(name: str, settings: Settings) -> list[dict[str, Any]]:
             if not any(stage.machine == "server" and stage.parts for stage in plan.stages):
                 rows.append(_local(name, link_name, home, found, settings))
                 continue
-            options = ["--bandwidth", f"{link.uplink_bits_per_s}bps", "--downlink", f"{link.downlink_bits_per_s}bps"]
             with (
                 ServerProcess([home / "out"]) as server,
-                LinkProcess(server.port, *options, "--rtt", f"{link.rtt_s * 1e3}ms") as emulated,
+                LinkProcess(server.port, *link_options(link)) as emulated,
             ):
                 rows.append(_run(name, link_name, emulated.url, home, found, settings))
     return rows

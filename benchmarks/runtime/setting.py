@@ -20,6 +20,7 @@ from benchmarks.settings import SEED, Settings
 from graph_io import LayerGraph, load_graph
 from graph_io.inputs import random_inputs
 from graph_io.shapes import input_dtypes
+from partition import Link, Plan
 from partition.latency.measure import measure as measure_model
 from partition.latency.timings import Timings
 
@@ -116,6 +117,21 @@ class ServerProcess:
 
     def __exit__(self, *_: object) -> None:
         _ended(self.process)
+
+
+def link_options(link: Link) -> list[str]:
+    """Return a link as options of `LinkProcess`."""
+    up, down, rtt_ms = link.uplink_bits_per_s, link.downlink_bits_per_s, link.rtt_s * 1e3
+    return ["--bandwidth", f"{up}bps", "--downlink", f"{down}bps", "--rtt", f"{rtt_ms}ms"]
+
+
+def fixed_plans(plan: Plan) -> dict[str, Plan]:
+    """Return the two simple placements of a plan that adapts, as plans that do not move."""
+    chosen = {
+        "all on the device": next(one for one in plan.choices if not one.messages),
+        "all on the server": next(one for one in plan.choices if not one.stages[0].parts),
+    }
+    return {name: replace(plan, stages=one.stages, messages=one.messages) for name, one in chosen.items()}
 
 
 class LinkProcess:

@@ -5,7 +5,15 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.result import Bar
-from benchmarks.runtime.setting import SLOWDOWN, LinkProcess, ServerProcess, folder, measured_model, on_device_core
+from benchmarks.runtime.setting import (
+    SLOWDOWN,
+    LinkProcess,
+    ServerProcess,
+    folder,
+    link_options,
+    measured_model,
+    on_device_core,
+)
 from benchmarks.section import Section, table
 from benchmarks.settings import Settings
 from partition import Link, load_plan, partition
@@ -56,7 +64,6 @@ def _of_model(name: str, settings: Settings) -> list[dict[str, Any]]:
         planner = Planner(plan.choices)
         number = planner.choose_for_rate(Conditions.of_link(link), float("inf"))
         choice, bottleneck_s = plan.choices[number], planner.terms[number].bottleneck_s(Conditions.of_link(link))
-        options = ["--bandwidth", f"{link.uplink_bits_per_s}bps", "--downlink", f"{link.downlink_bits_per_s}bps"]
         count = settings.repetitions or (QUICK_REQUESTS if settings.quick else REQUESTS)
         with folder() as home:
             plan.save(home / "out")
@@ -64,7 +71,7 @@ def _of_model(name: str, settings: Settings) -> list[dict[str, Any]]:
             device = SlowDevice(SLOWDOWN)
             with (
                 ServerProcess([home / "out"]) as server,
-                LinkProcess(server.port, *options, "--rtt", f"{link.rtt_s * 1e3}ms") as emulated,
+                LinkProcess(server.port, *link_options(link)) as emulated,
                 on_device_core(),
                 RemoteSession(
                     saved,

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from benchmarks.runtime.setting import (
     LinkProcess,
     Measured,
     ServerProcess,
+    fixed_plans,
     folder,
     measured_model,
     on_device_core,
@@ -116,16 +117,11 @@ def _on_trace(trace: Trace, plan: Plan, found: Measured, port: int, home: Path, 
     up, down = home / "up.csv", home / "down.csv"
     for path, profile in ((up, trace.uplink), (down, trace.downlink)):
         _write_rows(path, profile)
-    fixed = {
-        "all on the device": next(one for one in plan.choices if not one.messages),
-        "all on the server": next(one for one in plan.choices if not one.stages[0].parts),
-    }
-    period_s = 1.05 * max(fixed["all on the device"].latency_s, 0.05)
+    fixed = fixed_plans(plan)
+    period_s = 1.05 * max(min(one.latency_s for one in plan.choices if not one.messages), 0.05)
     rows = []
     for policy in ("adaptive", "oracle", *fixed):
-        own = plan
-        if policy in fixed:
-            own = replace(plan, stages=fixed[policy].stages, messages=fixed[policy].messages)
+        own = fixed.get(policy, plan)
         options = RemoteOptions(adapt=policy not in fixed, shortest_timeout_s=2.0, timeout_factor=20.0)
         arguments = ["--trace", str(up), "--downlink-trace", str(down), "--format", "rows", "--rtt", f"{RTT_S * 1e3}ms"]
         with LinkProcess(port, *arguments) as emulated:

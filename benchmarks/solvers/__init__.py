@@ -6,11 +6,9 @@ Every section compares the optima before it reports a time, and stops if they di
 
 import importlib.metadata
 from importlib import import_module
-from typing import Any
 
-from rich.console import Console
-
-from benchmarks.result import Bar, Result
+from benchmarks.result import Result
+from benchmarks.section import run_sections
 from benchmarks.settings import SEED, Settings
 
 SECTIONS = {
@@ -30,22 +28,6 @@ def run(settings: Settings) -> Result:
     """Measure all sections, or those that the settings name."""
     # "Warm" everywhere but in the fresh processes: once numba is loaded, kernels of every size run compiled.
     import_module("numba")
-    console = Console(stderr=True)
-    rows: list[dict[str, Any]] = [
-        {"kind": "libraries", **{name: importlib.metadata.version(name) for name in LIBRARIES}},
-        {"kind": "seed", "seed": SEED},
-    ]
-    bars: list[Bar] = []
-    tables = []
+    libraries = {"kind": "libraries", **{name: importlib.metadata.version(name) for name in LIBRARIES}}
     notes = [f"seed of all graphs and costs: {SEED}"]
-    # All imports first: what is missing is missed before minutes of measuring.
-    sections = {name: import_module(SECTIONS[name]) for name in settings.only or SECTIONS}
-    for name, module in sections.items():
-        # Nothing is drawn while it measures: a thread that draws would disturb that.
-        console.print(f"{name} ...")
-        section = module.measure(settings)
-        bars += section.bars
-        rows += [{"section": name, **row} for row in section.rows]
-        tables += section.tables
-        notes += section.notes
-    return Result("solvers", tuple(bars), tuple(rows), tuple(tables), tuple(notes))
+    return run_sections("solvers", SECTIONS, settings, rows=[libraries], notes=notes)

@@ -8,7 +8,7 @@ import numpy as np
 import solvers
 from partition.adaptation.conditions import ConditionRange
 from partition.links import Link
-from partition.problem import DEVICE, SERVER, Bridge, IntArray, Schedule, schedule
+from partition.problem import Bridge, IntArray, Schedule, schedule
 
 Point = tuple[float, ...]
 
@@ -96,12 +96,13 @@ def _shared_parts(bridge: Bridge, placements: list[IntArray], n_solves: int) -> 
     # What a layer reads is nowhere in a later stage than the layer: the sum of the stages sorts topologically.
     ordered = sorted(groups, key=sum)
     segment_of = {layer: number for number, one in enumerate(ordered) for layer in groups[one]}
+    layer_s = dict(zip(bridge.layers, bridge.latency.compute[:n_layers], strict=True))
     schedules, members = [], []
     for row, placement in enumerate(placements):
         plain = schedule(bridge, placement)
         borders = _borders(bridge, segment_of, [one[row] for one in ordered], len(plain.stages))
         priced = tuple(
-            replace(stage, compute_s=_layers_s(bridge, stage.layers, stage.stage) + border_s)
+            replace(stage, compute_s=float(sum(layer_s[layer][stage.stage % 2] for layer in stage.layers)) + border_s)
             for stage, border_s in zip(plain.stages, borders, strict=True)
         )
         added = sum(one.compute_s for one in priced) - sum(one.compute_s for one in plain.stages)
@@ -115,12 +116,6 @@ def _shared_parts(bridge: Bridge, placements: list[IntArray], n_solves: int) -> 
         )
     segments = tuple(tuple(groups[one]) for one in ordered)
     return Choices(segments, tuple(schedules), tuple(members), n_solves)
-
-
-def _layers_s(bridge: Bridge, layers: Sequence[str], stage: int) -> float:
-    machine = SERVER if stage % 2 else DEVICE
-    number = {layer: index for index, layer in enumerate(bridge.layers)}
-    return float(sum(bridge.latency.compute[number[layer], machine] for layer in layers))
 
 
 def _borders(bridge: Bridge, segment_of: dict[str, int], stage_of: list[int], n_stages: int) -> list[float]:

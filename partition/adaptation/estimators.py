@@ -75,8 +75,6 @@ class LinkEstimator:
         """When a short message last told the round trip."""
         self.newest_s = -math.inf
         """When the link was last seen to work."""
-        self.newest_rate_s = -math.inf
-        """When a transfer last told the uplink's rate."""
 
     @property
     def rtt_s(self) -> float:
@@ -109,7 +107,6 @@ class LinkEstimator:
         least_s = max(_SHORTEST_TRANSFER_S, 0.1 * self.rtt_s)
         if moved_s >= least_s:
             self._uplink_s_per_byte = _pulled(self._uplink_s_per_byte, moved_s / one.sent_bytes)
-            self.newest_rate_s = max(self.newest_rate_s, one.ended_s)
         else:
             # Too short to tell a rate, it still tells a least one.
             self._uplink_s_per_byte = min(self._uplink_s_per_byte, least_s / one.sent_bytes)

@@ -385,24 +385,13 @@ class RemoteSession:
 
     def _saw_exchange(self, stage: RouteStage, exchange: Exchange, *, alone: bool) -> None:
         with self._lock:
-            # Beside others it waited for them, and tells no rate.
             told = exchange.compute_s is not None
             planned_s = stage.compute_s * self._estimator.server.value
             server_s = (exchange.compute_s if told else planned_s) + (exchange.queue_s or 0.0)  # type: ignore[operator]
             if told:
                 # Waiting counts as slowness: both grow with the server's load.
                 self._estimator.server.observe(stage.compute_s, server_s, time.perf_counter())
-            self._estimator.link.observe(
-                Observation(
-                    exchange.begun_s + exchange.total_s,
-                    exchange.until_first_byte_s,
-                    exchange.receive_s,
-                    exchange.sent_bytes,
-                    exchange.received_bytes,
-                    server_s,
-                    exchange.cold or not alone,
-                )
-            )
+            self._estimator.link.observe(_observation(exchange, server_s, alone=alone))
 
     def _saw_fault(self, error: RemoteError, sent_bytes: int, taken_s: float) -> None:
         if self._closed:
@@ -479,13 +468,14 @@ def _without_all_local(routes: tuple[Route, ...], own: int) -> tuple[tuple[Route
     return tuple(routes[number] for number in kept), kept.index(own)
 
 
-def _observation(exchange: Exchange) -> Observation:
+def _observation(exchange: Exchange, server_s: float = 0.0, *, alone: bool = True) -> Observation:
     return Observation(
         exchange.begun_s + exchange.total_s,
         exchange.until_first_byte_s,
         exchange.receive_s,
         exchange.sent_bytes,
         exchange.received_bytes,
-        0.0,
-        exchange.cold,
+        server_s,
+        # Beside others it waited for them, and tells no more than on a cold connection.
+        exchange.cold or not alone,
     )
