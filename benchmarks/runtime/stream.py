@@ -76,7 +76,7 @@ def _of_model(name: str, settings: Settings) -> list[dict[str, Any]]:
                 RemoteSession(
                     saved,
                     Endpoint.parse(emulated.url),
-                    options=RemoteOptions(adapt=False, shortest_timeout_s=60.0),
+                    options=RemoteOptions(adapt=False, shortest_timeout_s=60.0, longest_timeout_s=60.0),
                     threads=1,
                     on_device=device.run,
                 ) as session,
