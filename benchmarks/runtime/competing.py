@@ -32,7 +32,8 @@ from partition.remote.session import RemoteSession
 from partition.remote.wire import Endpoint
 
 MODEL, QUICK_MODEL = "bvlc_alexnet", "squeezenet"
-LINK = Link.parse("100Mbps", rtt="5ms")
+# So fast that an idle server gets everything, and so slow that a busy one does not.
+LINK = Link.parse("40Mbps", rtt="5ms")
 RANGE = {"bandwidth": "1Mbps..1Gbps", "server_slowdown": "1..1000"}
 CLIENTS, QUICK_CLIENTS = (0, 4, 16), (0, 4)
 REQUESTS, QUICK_REQUESTS = 40, 6

@@ -26,6 +26,8 @@ from partition.latency.timings import Timings
 
 SLOWDOWN = 8.0
 """How many times as long as the server the emulated device takes."""
+BETWEEN_RUNS_S = 0.03
+"""Both machines rest between two runs: while the link is busy, and the device also where it is made slower."""
 DEVICE_CORE, SERVER_CORE = 0, 1
 
 Array = NDArray[Any]
@@ -46,7 +48,7 @@ def measured_model(name: str, settings: Settings) -> Measured:
     with model_file(name, settings.cache) as path:
         graph = load_graph(path)
         inputs = random_inputs(graph.graph["input_shapes"], input_dtypes(graph.graph["model"]), seed=SEED)
-        server = measure_model(path, inputs=inputs, threads=1)
+        server = measure_model(path, inputs=inputs, threads=1, pause_s=BETWEEN_RUNS_S)
     return Measured(graph, inputs, slowed(server, SLOWDOWN), server)
 
 

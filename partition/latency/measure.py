@@ -7,7 +7,7 @@ the layers predict head and tail of a split within a few percent.
 import datetime
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 # The share of the profiled time that may belong to kernels without a layer; above, the proportions would be wrong.
 _MOST_LOST = 0.01
+_LONGEST_PAUSE_S = 10.0
 
 
 def measure(
@@ -55,6 +56,7 @@ def measure(
     provider: str = CPU_PROVIDER,
     inputs: Mapping[str, NDArray[Any]] | None = None,
     name: str | None = None,
+    pause_s: float = 0.0,
     progress: Callable[[float], None] | None = None,
 ) -> Timings:
     """Measure a model on this machine, layer by layer, at the runtime's highest optimisation level.
@@ -73,6 +75,9 @@ def measure(
         Inputs to run on, which tell the symbolic dimensions; seeded random ones if not given.
     name : str, optional
         The machine's name in the result; its host name if not given.
+    pause_s : float
+        Rest before each run, 0 to 10 seconds. Without it the runs follow each other at once and find their weights in
+        the caches; requests that come apart find them cold, and small models then take up to a third longer.
     progress : callable, optional
         Called with the finished share, 0 to 1.
 
@@ -87,8 +92,9 @@ def measure(
         The model cannot be loaded, opened or run, or its kernels cannot be followed back to its layers; an input that
         is missing, unknown or of another type or shape than the model's.
     InputError
-        A thread count that is not a whole number from 1 to 1024, a provider that this host lacks, a blank name; a
-        model that is too small for the profiler's clock, or of whose profiled time more than 1 % belongs to no layer.
+        A thread count that is not a whole number from 1 to 1024, a provider that this host lacks, a blank name, a pause
+        out of its range; a model that is too small for the profiler's clock, or of whose profiled time more than 1 %
+        belongs to no layer.
     """
     import onnxruntime
 
@@ -98,11 +104,17 @@ def measure(
         check_threads(threads)
     if name is not None and not (isinstance(name, str) and name.strip()):
         raise InputError(f"the machine's name is {name!r}; give a text that is not blank, or none for the host name")
+    if isinstance(pause_s, bool) or not isinstance(pause_s, int | float) or not 0 <= pause_s <= _LONGEST_PAUSE_S:
+        raise InputError(f"pause_s is {pause_s!r}; give 0 to {_LONGEST_PAUSE_S:g} seconds")
     check_provider(provider)
     used_threads = threads if threads is not None else available_processors()
     graph = load_graph(model, dims=dims, granularity=granularity, inputs=inputs)
     fed = _inputs(graph)
-    measured = measure_kernels(graph, fed, threads=used_threads, provider=provider, progress=progress)
+    repetition = replace(MEASUREMENT, pause_s=pause_s)
+    measured = measure_kernels(
+        graph, fed, threads=used_threads, provider=provider, repetition=repetition, progress=progress
+    )
+    paused = (f"{pause_s:g} s of rest before each run, as between requests that come apart",) if pause_s else ()
     layers, shared = _attribute(graph, measured)
     runs = measured.runs
     return Timings(
@@ -125,7 +137,7 @@ def measure(
         layers=layers,
         shared_kernels=shared,
         conversions=measure_conversions(graph, threads=used_threads, provider=provider),
-        notes=(*graph.graph["notes"], *measured.notes),
+        notes=(*graph.graph["notes"], *measured.notes, *paused),
     )
 
 

@@ -46,12 +46,16 @@ class Repetition:
     budget_s : float
     plain : bool
         As often also without the profiler.
+    pause_s : float
+        Before each run. Runs that follow each other at once find their weights in the caches; requests that come apart
+        find the caches cold, which small models feel most.
     """
 
     fewest: int
     most: int
     budget_s: float
     plain: bool = True
+    pause_s: float = 0.0
 
 
 MEASUREMENT = Repetition(fewest=10, most=50, budget_s=10.0)
@@ -171,6 +175,10 @@ def profile_runs(
         with _model_errors(name, "run"):
             once()
 
+    def pause() -> None:
+        if repetition.pause_s:
+            time.sleep(repetition.pause_s)
+
     with tempfile.TemporaryDirectory(prefix="dnn-partition-") as folder:
         with _model_errors(name, "be opened"):
             profiled_session = open_session(str(Path(folder) / "profile"))
@@ -182,6 +190,7 @@ def profile_runs(
 
         def run_plain(*, counts: bool) -> None:
             if plain is not None:
+                pause()
                 cpu_before, before = time.process_time(), time.perf_counter()
                 run(plain)
                 if counts:
@@ -189,6 +198,7 @@ def profile_runs(
                     cpu.append(time.process_time() - cpu_before)
 
         def run_profiled(*, counts: bool) -> None:
+            pause()
             run(profiled)
             counted.append(counts)
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import time
 
 import numpy as np
 import onnx
@@ -30,6 +31,19 @@ def squeezenet():
 @pytest.fixture(scope="module")
 def measured(squeezenet):
     return measure(squeezenet, threads=1, name="here")
+
+
+@pytest.mark.parametrize("pause_s", [-0.1, 11, float("nan"), True, "1s"])
+def test_refuses_a_pause_out_of_range(pause_s):
+    with pytest.raises(InputError, match=r"pause_s is .*; give 0 to 10 seconds"):
+        measure(relu_chain(), threads=1, pause_s=pause_s)
+
+
+def test_rests_before_each_run():
+    begun_s = time.monotonic()
+    timings = measure(relu_chain(2, (256, 1024)), threads=1, pause_s=0.01)
+    assert time.monotonic() - begun_s > 0.01 * 2 * timings.whole_model.runs
+    assert any("0.01 s of rest before each run" in note for note in timings.notes)
 
 
 def test_the_layers_add_up_to_the_whole_run(measured, light_graph):
