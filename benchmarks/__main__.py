@@ -16,18 +16,25 @@ from rich.console import Console
 from benchmarks.result import bars_table
 from benchmarks.settings import Settings
 from graph_io import LIGHT_MODELS
+from partition.latency.machines import load_machine
 
 BENCHMARKS = {
     "emit": "what splitting costs: parts against the whole model, and the command against loading the model",
     "accuracy": "predicted costs against the clock: measured, predicted, under load, and the cuts that follow",
+    "batch": "the whole zoo x links x pairs of machines as one table: rows per second, and two workers against one",
     "big": "what planning and splitting a model of 2.3 GB costs in time and memory",
     "loading": "what load_graph costs against loading, shapes and opening, and how it grows with the nodes",
+    "report": "what the report of a plan costs in time and size, for ResNet-50 and for a graph of 5,000 layers",
     "runtime": "plans on two machines: emulated links and traces, streams, busy servers, faults, many clients",
     "solvers": "what finding the best placement costs, against minimum-cut libraries and HiGHS",
+    "neurosurgeon": "eight networks on simulated machines: the paper's tables of choices, gains, conditions",
+    "wang": "networks with branches cut inside their blocks, simulated; every network of the zoo cut and verified",
+    "dads": "light and heavy load against its own minimum cut, simulated; how the cut moves with the bandwidth",
 }
 # Modules that a benchmark needs beyond the library's own.
 EXTRAS = {"solvers": ("maxflow", "igraph", "ortools")}
-SECTIONED = ("accuracy", "runtime", "solvers")
+PAPERS = ("neurosurgeon", "wang", "dads")
+SECTIONED = (*PAPERS, "accuracy", "batch", "runtime", "solvers")
 NAME_WIDTH = max(map(len, BENCHMARKS)) + 2
 # Columns, where no terminal says.
 WIDTH = 140
@@ -108,7 +115,7 @@ def _parser() -> _Parser:
         "--machine",
         metavar="FILE",
         type=Path,
-        help="this machine's calibration, for the benchmark accuracy; else made now",
+        help="this machine's calibration, for the benchmark accuracy; else made now. Of the papers: the device's CPU",
     )
     parser.add_argument("--traces", metavar="DIR", type=Path, help="recorded rates of links, for the benchmark runtime")
     sections = "; ".join(f"{name}: {', '.join(import_module(f'benchmarks.{name}').SECTIONS)}" for name in SECTIONED)
@@ -120,14 +127,17 @@ def _check_sections(parser: _Parser, given: argparse.Namespace) -> None:
     for option, names in (
         ("only", SECTIONED),
         ("workloads", ("solvers",)),
-        ("machine", ("accuracy",)),
+        ("machine", ("accuracy", *PAPERS)),
         ("traces", ("runtime",)),
     ):
         if getattr(given, option) is not None and given.name not in names:
             parser.error(f"--{option} is for the benchmark {', '.join(names)}, not for '{given.name}'")
     if given.machine is not None:
         try:
-            import_module("benchmarks.accuracy.machine").calibrated_machine(given.machine, given.quick)
+            if given.name in PAPERS:
+                load_machine(given.machine)
+            else:
+                import_module("benchmarks.accuracy.machine").calibrated_machine(given.machine, given.quick)
         except ValueError as error:
             parser.error(f"--machine: {error}")
     if given.only is None:
@@ -146,6 +156,8 @@ def _check_models(parser: _Parser, given: argparse.Namespace) -> None:
     known, what = tuple(LIGHT_MODELS), "light model"
     if given.name == "accuracy":
         known, what = (*import_module("benchmarks.zoo").NETWORKS, *known), "network"
+    elif given.name == "batch" or given.name in PAPERS:
+        known, what = tuple(import_module("benchmarks.zoo").NETWORKS), "network"
     unknown = next((name for name in given.models or () if name not in known), None)
     if unknown is not None:
         parser.error(f"{what} '{unknown}' does not exist; use {', '.join(known)}")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from graph_io import Layer, ModelError, Tensor, light_model, load_graph, single_tensor_cuts
     from partition.adaptation.conditions import ConditionRange, Conditions
     from partition.api import partition
+    from partition.batch import BatchModel, BatchRow, BatchTable, ScaledMachine, solve_many
     from partition.energy.measure import measure_energy, measure_power
     from partition.energy.meter import EnergyMeter, SampledMeter
     from partition.energy.radio import Radio
@@ -34,10 +35,16 @@ if TYPE_CHECKING:
     from partition.remote.options import RemoteOptions
     from partition.remote.records import RunRecord
     from partition.remote.session import RemoteSession
+    from partition.routing.by_length import partition_by_length
+    from partition.routing.length_models import LengthModel
+    from partition.routing.length_plan import LengthPlan, load_length_plan
+    from partition.routing.lengths_file import LengthTimings, load_lengths
+    from partition.routing.sweep import measure_lengths
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
     from partition.saved import load_plan
     from partition.serve import Server
+    from partition.v2.input_codec import InputCodec
     from partition.workload import Workload, WorkloadEdge, WorkloadNode, load_workload
     from partition.workload_placement import WorkloadPlacement, split_workload
     from solvers import SolverError
@@ -57,12 +64,19 @@ for _sibling in (graph_io, solvers):
         )
 
 _HOMES = {
+    "BatchModel": "partition.batch",
+    "BatchRow": "partition.batch",
+    "BatchTable": "partition.batch",
     "ConditionRange": "partition.adaptation.conditions",
     "Conditions": "partition.adaptation.conditions",
     "EnergyMeter": "partition.energy.meter",
     "Estimate": "partition.plan_records",
+    "InputCodec": "partition.v2.input_codec",
     "InputError": "partition.errors",
     "Layer": "graph_io",
+    "LengthModel": "partition.routing.length_models",
+    "LengthPlan": "partition.routing.length_plan",
+    "LengthTimings": "partition.routing.lengths_file",
     "Link": "partition.links",
     "LoadMonitor": "partition.load.monitor",
     "LoadReading": "partition.load.reading",
@@ -80,6 +94,7 @@ _HOMES = {
     "RemoteSession": "partition.remote.session",
     "RunRecord": "partition.remote.records",
     "SampledMeter": "partition.energy.meter",
+    "ScaledMachine": "partition.batch",
     "Server": "partition.serve",
     "SolverError": "solvers",
     "SplitSession": "partition.runtime.session",
@@ -95,6 +110,8 @@ _HOMES = {
     "calibrate": "partition.latency.calibrate",
     "light_model": "graph_io",
     "load_graph": "graph_io",
+    "load_length_plan": "partition.routing.length_plan",
+    "load_lengths": "partition.routing.lengths_file",
     "load_machine": "partition.latency.machines",
     "load_parts": "partition.model_parts",
     "load_plan": "partition.saved",
@@ -102,22 +119,32 @@ _HOMES = {
     "load_workload": "partition.workload",
     "measure": "partition.latency.measure",
     "measure_energy": "partition.energy.measure",
+    "measure_lengths": "partition.routing.sweep",
     "measure_power": "partition.energy.measure",
     "partition": "partition.api",
+    "partition_by_length": "partition.routing.by_length",
     "read_load": "partition.load.reading",
     "shipped_machines": "partition.latency.machines",
     "single_tensor_cuts": "graph_io",
+    "solve_many": "partition.batch",
     "split_model": "partition.model_parts",
     "split_workload": "partition.workload_placement",
 }
 
 __all__ = [
+    "BatchModel",
+    "BatchRow",
+    "BatchTable",
     "ConditionRange",
     "Conditions",
     "EnergyMeter",
     "Estimate",
+    "InputCodec",
     "InputError",
     "Layer",
+    "LengthModel",
+    "LengthPlan",
+    "LengthTimings",
     "Link",
     "LoadMonitor",
     "LoadReading",
@@ -135,6 +162,7 @@ __all__ = [
     "RemoteSession",
     "RunRecord",
     "SampledMeter",
+    "ScaledMachine",
     "Server",
     "SolverError",
     "SplitSession",
@@ -150,6 +178,8 @@ __all__ = [
     "calibrate",
     "light_model",
     "load_graph",
+    "load_length_plan",
+    "load_lengths",
     "load_machine",
     "load_parts",
     "load_plan",
@@ -157,11 +187,14 @@ __all__ = [
     "load_workload",
     "measure",
     "measure_energy",
+    "measure_lengths",
     "measure_power",
     "partition",
+    "partition_by_length",
     "read_load",
     "shipped_machines",
     "single_tensor_cuts",
+    "solve_many",
     "split_model",
     "split_workload",
 ]

@@ -9,6 +9,7 @@ from graph_io import DATA_MOVEMENT, Granularity, LayerGraph, ModelSource, head_o
 from partition.adaptation.choices import find_choices
 from partition.adaptation.conditions import ConditionRange
 from partition.assembly import assemble_plan
+from partition.basis import PlanBasis, layer_types
 from partition.energy.radio import Radio, with_radio
 from partition.errors import InputError
 from partition.latency.annotate import annotate
@@ -208,6 +209,7 @@ def partition(
         notes=notes,
         choices=choices,
         adapts_to=over,
+        basis=PlanBasis(bridge, problem, power, layer_types(graph)),
     )
 
 

@@ -161,6 +161,24 @@ def dims(entries: list[str] | None) -> dict[str, int]:
     return found
 
 
+def length_range(entries: list[str] | None) -> tuple[str, tuple[int, int], list[str]] | None:
+    """Take the one range, such as seq=1..512, out of what the option ``--dim`` got; None if there is none.
+
+    Returns the dimension, its least and greatest length, and the other entries.
+    """
+    found = [entry for entry in entries or () if ".." in entry.rpartition("=")[2]]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise InputError(f"--dim gives ranges for {' and '.join(found)}; give one of them as a number")
+    name, _, text = found[0].rpartition("=")
+    least, _, most = text.partition("..")
+    ends = dims([f"least={least}", f"most={most}"]) if name and least.isdigit() and most.isdigit() else {}
+    if not ends:
+        raise InputError(f"--dim got '{found[0]}'; write a range as NAME=LEAST..MOST, such as seq=1..512")
+    return name, (ends["least"], ends["most"]), [entry for entry in entries or () if entry != found[0]]
+
+
 def _check_length(text: str, option: str) -> None:
     if len(text) > _MOST_DIGITS:
         raise InputError(

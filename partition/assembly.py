@@ -9,6 +9,7 @@ import solvers
 from graph_io import LayerGraph, Tensor, part_interfaces
 from partition.adaptation.choices import Choices
 from partition.adaptation.conditions import ConditionRange
+from partition.basis import PlanBasis
 from partition.latency.machines import Machine
 from partition.latency.predict import total_deviation_s
 from partition.latency.timings import Timings
@@ -37,6 +38,7 @@ def assemble_plan(
     notes: tuple[str, ...],
     choices: Choices | None = None,
     adapts_to: ConditionRange | None = None,
+    basis: PlanBasis | None = None,
 ) -> Plan:
     """Put a placement into the form of a plan and compare it with the simple ones.
 
@@ -54,6 +56,8 @@ def assemble_plan(
         What pricing the layers took for granted.
     choices, adapts_to
         For a plan that adapts: the placements that it switches between, the cheapest of which it starts with.
+    basis
+        What it was chosen from, for its report.
     """
     chosen = schedule(bridge, placement) if choices is None else choices.schedules[choices.best()]
     compared = []
@@ -96,7 +100,7 @@ def assemble_plan(
         source=graph,
         choices=routes,
         adapts_to=adapts_to,
-    )
+    ).with_basis(basis)
 
 
 def _assumptions(

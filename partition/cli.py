@@ -32,6 +32,7 @@ from partition.arguments import (
     require_equal,
     visits,
 )
+from partition.batch_command import batch
 from partition.emulate_command import emulate
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
 from partition.export_command import export
@@ -39,6 +40,7 @@ from partition.inspect_command import inspect
 from partition.latency.machines import shipped_machines
 from partition.machine_commands import calibrate, profile
 from partition.parts_command import parts
+from partition.report_command import report
 from partition.run_command import run
 from partition.serve_command import serve
 from partition.terminal import CLOSED_PIPE_CODE, console, drop_output, fail, print_plan, show_json, steps, system_reason
@@ -115,6 +117,7 @@ def _options(
 
 
 app.command()(inspect)
+app.command()(batch)
 
 
 @app.command()
@@ -302,6 +305,7 @@ def _check_runs_here(plan: "Plan") -> None:
 app.command()(run)
 app.command()(parts)
 app.command()(serve)
+app.command()(report)
 app.command()(export)
 app.command()(profile)
 app.command()(calibrate)

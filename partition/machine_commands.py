@@ -17,9 +17,11 @@ from partition.arguments import (
     ThreadsOption,
     check_output_file,
     dims,
+    length_range,
 )
 from partition.errors import InputError
 from partition.terminal import console, show_json, steps
+from partition.units import parse_duration
 
 
 def profile(
@@ -30,11 +32,20 @@ def profile(
     granularity: GranularityOption = "layer",
     threads: ThreadsOption = None,
     provider: ProviderOption = "CPUExecutionProvider",
+    pause: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME", help="Rest before each run, such as 40ms: requests that come apart find cold caches."
+        ),
+    ] = "0s",
     name: NameOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model, layer by layer, on this machine."""
+    """Measure a model on this machine, layer by layer.
+
+    With a range, --dim seq=1..512, over the lengths of its input.
+    """
     from partition.files import write_json
     from partition.latency.measure import measure
     from partition.report.execution import timings_view
@@ -42,8 +53,27 @@ def profile(
 
     if name is not None and not name.strip():
         raise InputError(f"--name is {name!r}; give a name, or leave it out for the host's")
+    pause_s = parse_duration(pause, what="--pause")
     if out is not None:
         check_output_file(out, "timings file", force=force)
+    lengths = length_range(dim)
+    if lengths is not None:
+        from partition.lengths_command import profile_lengths
+
+        if input_file is not None:
+            raise InputError("--input is of one length, and --dim gives a range; leave one of them out")
+        profile_lengths(
+            model,
+            lengths,
+            out,
+            granularity=granularity,
+            threads=threads,
+            provider=provider,
+            name=name,
+            pause_s=pause_s,
+            as_json=as_json,
+        )
+        return
     with steps(1) as step:
         step.start(f"measuring {model.name}")
         timings = measure(
@@ -54,6 +84,7 @@ def profile(
             threads=threads,
             provider=provider,
             name=name,
+            pause_s=pause_s,
             progress=step.share,
         )
     if out is not None:

@@ -1,7 +1,7 @@
 """The result of planning: where to cut, what it costs, how sure that is; it prints itself, saves itself and runs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, overload
@@ -15,18 +15,33 @@ if TYPE_CHECKING:
 
     from graph_io import LayerGraph, ModelSource
     from partition.adaptation.conditions import ConditionRange
+    from partition.basis import PlanBasis
     from partition.model_parts import ModelParts
     from partition.remote.options import RemoteOptions
+    from partition.remote.records import RunRecord
     from partition.remote.session import RemoteSession
+    from partition.report.explanation import RunExplanation
     from partition.runtime.session import SplitSession
+    from partition.runtime.timing import StageTiming
     from partition.runtime.verify import Verification
+    from partition.v2.input_codec import InputCodec
+
+FigureKind: TypeAlias = Literal["candidates", "bandwidth", "energy", "graph", "measured"]
+"""What `Plan.plot` draws."""
 
 Runnable: TypeAlias = "Plan | ModelParts"
 """What can be opened, run and verified here."""
 
 
+class _Beside:
+    """A place beside the fields of a plan, for what is neither stored nor compared."""
+
+    __slots__ = ("_basis",)
+    _basis: "PlanBasis"
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Plan:
+class Plan(_Beside):
     """Where a model is cut and what that is predicted to cost.
 
     Attributes
@@ -64,8 +79,8 @@ class Plan:
     encoded_inputs : dict of str to int
         Inputs priced at another size on the wire than their tensor's.
     choices : tuple of PlanChoice
-        Placements of the same parts among which one is best under any conditions of `adapts_to`; this plan's own is
-        among them. Empty for a plan that does not adapt.
+        Placements of the same parts among which one is best under any conditions of `adapts_to`, and some for streams;
+        this plan's own is among them. Empty for a plan that does not adapt.
     adapts_to : ConditionRange or None
     source : networkx.DiGraph or pathlib.Path
         The layer graph that it was planned from, or the folder that it was loaded from.
@@ -99,6 +114,18 @@ class Plan:
     adapts_to: "ConditionRange | None" = None
 
     @property
+    def basis(self) -> "PlanBasis | None":
+        """What it was chosen from, for `report` and `plot`; None for a plan that was loaded."""
+        return getattr(self, "_basis", None)
+
+    def with_basis(self, basis: "PlanBasis | None") -> "Plan":
+        """Return the same plan with what it was chosen from."""
+        plan = replace(self)
+        if basis is not None:
+            object.__setattr__(plan, "_basis", basis)
+        return plan
+
+    @property
     def latency_s(self) -> float:
         """Predicted latency of one inference, in seconds."""
         return self.estimates[0].latency_s
@@ -120,7 +147,7 @@ class Plan:
 
     @property
     def sent_encoded_input(self) -> str | None:
-        """An input that was priced as encoded and is sent, so that the plan cannot run here, or None."""
+        """An input that was priced as encoded and is sent, so that the plan runs with its codec alone, or None."""
         sent = {name for message in self.messages for name in message.tensors}
         return next((name for name in self.encoded_inputs if name in sent), None)
 
@@ -189,7 +216,7 @@ class Plan:
         """
         from partition.saved import save_plan
 
-        return save_plan(
+        saved = save_plan(
             self,
             Path(folder),
             overwrite=overwrite,
@@ -197,9 +224,12 @@ class Plan:
             hash_weights=hash_weights,
             progress=progress,
         )
+        return saved.with_basis(self.basis)
 
     @overload
-    def session(self, *, threads: int | None = None) -> "SplitSession": ...
+    def session(
+        self, *, codecs: "Mapping[str, InputCodec] | None" = None, threads: int | None = None
+    ) -> "SplitSession": ...
 
     @overload
     def session(
@@ -209,6 +239,7 @@ class Plan:
         token: str | None = None,
         ca_file: str | None = None,
         options: "RemoteOptions | None" = None,
+        codecs: "Mapping[str, InputCodec] | None" = None,
         threads: int | None = None,
     ) -> "RemoteSession": ...
 
@@ -219,6 +250,7 @@ class Plan:
         token: str | None = None,
         ca_file: str | None = None,
         options: "RemoteOptions | None" = None,
+        codecs: "Mapping[str, InputCodec] | None" = None,
         threads: int | None = None,
     ) -> "SplitSession | RemoteSession":
         """Open the parts: all in this process, or those of the server on that server.
@@ -234,14 +266,17 @@ class Plan:
             PEM file of the authorities that vouch for the server; the system's if not given.
         options : RemoteOptions, optional
             Time-outs, what the device holds, how the session adapts.
+        codecs : mapping of str to InputCodec, optional
+            Encoder and decoder of each input that was priced as encoded (`input_bytes`) and is sent. The server's parts
+            run on what the decoder makes of it, wherever they run.
         threads : int, optional
             Of each runtime session here; the runtime's default if not given.
 
         Raises
         ------
         InputError
-            The plan sends an input that was priced as encoded: there is no encoder here. With a server: the plan was
-            not saved.
+            The plan sends an input that was priced as encoded, and there is no codec for it. With a server: the plan
+            was not saved.
         partition.remote.errors.RemoteError
             The server has other parts; or it does not answer, and the device does not hold all of them.
         """
@@ -250,10 +285,34 @@ class Plan:
                 raise InputError("token, ca_file and options belong to a server; give its URL, or leave them out")
             from partition.runtime.session import open_session
 
-            return open_session(self, threads=threads)
+            return open_session(self, threads=threads, codecs=codecs)
         from partition.remote.session import open_remote_session
 
-        return open_remote_session(self, server, token=token, ca_file=ca_file, options=options, threads=threads)
+        return open_remote_session(
+            self, server, token=token, ca_file=ca_file, options=options, codecs=codecs, threads=threads
+        )
+
+    def explain_run(self, run: "RunRecord | RemoteSession | SplitSession") -> "RunExplanation":
+        """Compare what a request took with what was predicted for it, stage by stage and message by message.
+
+        Parameters
+        ----------
+        run : RunRecord, RemoteSession or SplitSession
+            A record of a session with a server; or a session, whose last request is explained.
+
+        Returns
+        -------
+        RunExplanation
+            It prints itself as a table; `to_json` gives plain values.
+
+        Raises
+        ------
+        InputError
+            A session that has run nothing, or a request of another plan.
+        """
+        from partition.report.explanation import explain_run
+
+        return explain_run(self, run)
 
     def verify(
         self,
@@ -297,3 +356,75 @@ class Plan:
         from partition.runtime.verify import verify_plan
 
         return verify_plan(self, model, inputs=inputs, seed=seed, tolerance=tolerance, threads=threads, timing=timing)
+
+    def report(
+        self,
+        path: str | PathLike[str],
+        *,
+        measured: "Sequence[RunRecord] | Sequence[StageTiming] | Verification | SplitSession | None" = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write one HTML file that shows why this cut was chosen: all figures of `plot`, with tables and words.
+
+        Parameters
+        ----------
+        path : path
+            The file holds everything that it shows, and runs no script.
+        measured : sequence of RunRecord or of StageTiming, Verification or SplitSession, optional
+            To set beside what was predicted: the records of a `RemoteSession`, what `verify` returned with
+            ``timing=True`` or its stages, or a session of this process that has run.
+        overwrite : bool
+            Replace an existing file.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        InputError
+            The file exists or cannot be written; measurements of another plan, or none in them.
+
+        Notes
+        -----
+        A plan that was loaded knows neither its model's layers nor what they cost: its report compares what the plan
+        holds, and says what it cannot show.
+        """
+        from partition.report.page.document import write_report
+
+        return write_report(self, Path(path), measured=measured, overwrite=overwrite)
+
+    def plot(
+        self,
+        kind: FigureKind,
+        path: str | PathLike[str] | None = None,
+        *,
+        measured: "Sequence[RunRecord] | Sequence[StageTiming] | Verification | SplitSession | None" = None,
+        overwrite: bool = False,
+    ) -> str:
+        """Draw one figure of the report.
+
+        Parameters
+        ----------
+        kind : {"candidates", "bandwidth", "energy", "graph", "measured"}
+            Time on device, link and server for each candidate cut; latency against bandwidth; energy against latency;
+            the layers by machine; predicted against measured times.
+        path : path, optional
+            A file to write: ``.svg``, or ``.png`` where the package resvg_py is installed (extra ``plot``).
+        measured, overwrite
+            As for `report`.
+
+        Returns
+        -------
+        str
+            The figure as SVG.
+
+        Raises
+        ------
+        InputError
+            This plan does not hold what the figure shows; another ending; the file exists or cannot be written.
+        """
+        from partition.report.page.files import plot
+
+        return plot(self, kind, None if path is None else Path(path), measured=measured, overwrite=overwrite)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from partition.plan import Runnable
     from partition.remote.session import RemoteSession
     from partition.runtime.session import SplitSession
+    from partition.v2.input_codec import InputCodec
 
 
 def run(
@@ -49,6 +50,15 @@ def run(
     adapt: Annotated[
         bool, typer.Option("--adapt/--no-adapt", help="Follow the network, where the plan was made for that.")
     ] = True,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--codec",
+            metavar="INPUT=MODULE:OBJECT",
+            help="Encoder and decoder of an input that the plan sends encoded; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     check_weights: CheckWeightsOption = False,
     runs: Annotated[int, typer.Option(min=1, help="How often to run; the median time is shown.")] = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Compare with the whole model.")] = False,
@@ -60,6 +70,7 @@ def run(
 ) -> None:
     """Run saved parts, here or also on a server."""
     from partition.model_parts import ModelParts
+    from partition.plan import Plan
     from partition.remote.errors import RemoteError
     from partition.report.execution import execution_json, execution_view
     from partition.runtime.files import check_writable, default_inputs, read_inputs, write_outputs
@@ -71,10 +82,14 @@ def run(
         raise InputError("--ca-file, --hold and --no-adapt belong to --server; give that, too, or leave them out")
     if server is not None and verify:
         raise InputError("--verify compares parts that run here; leave out --server, or --verify")
+    if codec and verify:
+        raise InputError("--verify compares with the whole model, which gets its inputs as they are; leave out --codec")
+    codecs = _codecs(codec or [])
     if output_file is not None:
         check_output_file(output_file, "output file", force=force)
     seconds = []
     records = []
+    explained = []
     verification = None
     with steps(2 + verify) as step:
         step.start(f"opening {folder}")
@@ -84,7 +99,7 @@ def run(
         if timing and isinstance(plan, ModelParts):
             raise InputError(f"--timing compares with a prediction, and parts ('{folder}') have none; leave it out")
         inputs = read_inputs(input_file) if input_file is not None else default_inputs(plan)
-        with _session(plan, folder, server, ca_file, hold, adapt=adapt, threads=threads) as session:
+        with _session(plan, folder, server, ca_file, hold, adapt=adapt, codecs=codecs, threads=threads) as session:
             step.start("running")
             for number in range(runs):
                 before = time.perf_counter()
@@ -93,6 +108,8 @@ def run(
                 except RemoteError as error:
                     raise InputError(str(error)) from error
                 seconds.append(time.perf_counter() - before)
+                if as_json and isinstance(plan, Plan):
+                    explained.append(plan.explain_run(session))
                 step.share((number + 1) / runs)
             if server is not None:
                 records = list(session.records)  # type: ignore[union-attr]
@@ -104,7 +121,7 @@ def run(
                 plan, model, inputs=[inputs], seed=0, tolerance=None, threads=threads, timing=timing
             )
     if as_json:
-        show_json(execution_json(plan, outputs, seconds, verification, records))
+        show_json(execution_json(plan, outputs, seconds, verification, records, explained))
     else:
         shown = execution_view(plan, outputs, seconds, verification, random=input_file is None, records=records)
         console().print(shown)
@@ -119,12 +136,17 @@ def _session(
     hold: str,
     *,
     adapt: bool,
+    codecs: "dict[str, InputCodec]",
     threads: int | None,
 ) -> "SplitSession | RemoteSession":
     from partition.plan import Plan
     from partition.remote.errors import RemoteError
     from partition.remote.options import RemoteOptions
 
+    if isinstance(plan, Plan) and server is None:
+        return plan.session(codecs=codecs, threads=threads)
+    if codecs and not isinstance(plan, Plan):
+        raise InputError(f"parts ('{folder}') send nothing, so nothing is encoded; leave out --codec")
     if server is None:
         return plan.session(threads=threads)
     if not isinstance(plan, Plan):
@@ -137,7 +159,21 @@ def _session(
             token=token,
             ca_file=None if ca_file is None else str(ca_file),
             options=options,
+            codecs=codecs,
             threads=threads,
         )
     except RemoteError as error:
         raise InputError(str(error)) from error
+
+
+def _codecs(options: list[str]) -> "dict[str, InputCodec]":
+    from partition.v2.input_codec import load_codec
+
+    found = {}
+    for text in options:
+        # Names of tensors may hold anything, those of modules no "=".
+        name, equals, reference = text.rpartition("=")
+        if not equals or not name or name in found:
+            raise InputError(f"--codec is {text!r}; give INPUT=MODULE:OBJECT, once for each input")
+        found[name] = load_codec(reference, f"--codec for '{name}'")
+    return found

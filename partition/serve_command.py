@@ -56,6 +56,15 @@ def serve(
     tls_key: Annotated[
         Path | None, typer.Option("--tls-key", help="PEM file of its key.", show_default="in the certificate's file")
     ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--codec",
+            metavar="MODULE:OBJECT",
+            help="Decodes inputs that plans send encoded, such as my_package.codecs:jpeg; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     drain_timeout: Annotated[str, typer.Option(metavar="TIME", help="For what runs at SIGTERM.")] = "30s",
     log_level: Annotated[
         str, typer.Option(help="'info': a JSON line on stderr for each request; 'warning' or 'error': less.")
@@ -65,6 +74,7 @@ def serve(
     """Serve saved parts over HTTP (KServe V2) until Ctrl-C."""
     from partition.serve import Limits, Server
     from partition.serve.logs import log_to_stderr
+    from partition.v2.input_codec import load_codec
 
     if log_level not in _LEVELS:
         raise InputError(f"--log-level is {log_level!r}; legal are {', '.join(_LEVELS)}")
@@ -88,6 +98,7 @@ def serve(
         certificate=tls_certificate,
         key=tls_key,
         limits=limits,
+        codecs=[load_codec(reference) for reference in codec or ()],
     )
     with _asked_to_end() as asked:
         server.start()

@@ -98,6 +98,8 @@ class ServerProcess:
         """End it without warning."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def freeze(self) -> None:
         """Stop it where it is."""

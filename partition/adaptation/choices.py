@@ -7,6 +7,7 @@ import numpy as np
 
 import solvers
 from partition.adaptation.conditions import ConditionRange
+from partition.adaptation.throughput import stream_placements
 from partition.links import Link
 from partition.problem import Bridge, IntArray, Schedule, schedule
 
@@ -42,7 +43,7 @@ class Choices:
 def find_choices(
     bridge: Bridge, problem: solvers.Problem, link: Link, over: ConditionRange, *, simple: Sequence[IntArray]
 ) -> Choices:
-    """Find every placement that is the best one under some conditions, and the parts that they share.
+    """Find every placement that is the best one under some conditions, some for streams, and the parts that they share.
 
     Parameters
     ----------
@@ -64,6 +65,7 @@ def find_choices(
     Notes
     -----
     Exact: latency is affine in the seconds per byte, the round trip and the slow-downs; see `solvers.optimal_regions`.
+    The rate of a stream is not: see `stream_placements`.
     """
     ratio = link.uplink_bits_per_s / link.downlink_bits_per_s
     rates = [over.uplink_bits_per_s, *([over.downlink_bits_per_s] if over.downlink_bits_per_s is not None else [])]
@@ -83,7 +85,9 @@ def find_choices(
         )
 
     found = solvers.optimal_regions(problem_at, [one[0] for one in box], [one[1] for one in box])
-    placements = {placement.tobytes(): placement for placement in (*found.placements, *simple)}
+    held = (*found.placements, *simple)
+    streams = stream_placements(bridge, problem, link, over, held=held)
+    placements = {placement.tobytes(): placement for placement in (*held, *streams)}
     return _shared_parts(bridge, list(placements.values()), found.n_solves)
 
 

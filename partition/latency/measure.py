@@ -104,8 +104,7 @@ def measure(
         check_threads(threads)
     if name is not None and not (isinstance(name, str) and name.strip()):
         raise InputError(f"the machine's name is {name!r}; give a text that is not blank, or none for the host name")
-    if isinstance(pause_s, bool) or not isinstance(pause_s, int | float) or not 0 <= pause_s <= _LONGEST_PAUSE_S:
-        raise InputError(f"pause_s is {pause_s!r}; give 0 to {_LONGEST_PAUSE_S:g} seconds")
+    check_pause(pause_s)
     check_provider(provider)
     used_threads = threads if threads is not None else available_processors()
     graph = load_graph(model, dims=dims, granularity=granularity, inputs=inputs)
@@ -139,6 +138,12 @@ def measure(
         conversions=measure_conversions(graph, threads=used_threads, provider=provider),
         notes=(*graph.graph["notes"], *measured.notes, *paused),
     )
+
+
+def check_pause(pause_s: float) -> None:
+    """Refuse a rest before each run that is not 0 to 10 seconds."""
+    if isinstance(pause_s, bool) or not isinstance(pause_s, int | float) or not 0 <= pause_s <= _LONGEST_PAUSE_S:
+        raise InputError(f"pause_s is {pause_s!r}; give 0 to {_LONGEST_PAUSE_S:g} seconds")
 
 
 def _spread(seconds: NDArray[np.float64]) -> float:

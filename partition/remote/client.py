@@ -16,6 +16,7 @@ from partition.remote.wire import Bytes, Connection, Endpoint, Reply
 from partition.v2.codec import JSON_LENGTH_HEADER, decode_response, encode_request
 from partition.v2.datatypes import datatype_of_array, datatype_of_onnx
 from partition.v2.errors import ProtocolError
+from partition.v2.input_codec import CODECS_PARAMETER, known
 from partition.v2.names import VERSION, StageInterface
 
 Array = NDArray[Any]
@@ -96,7 +97,12 @@ class V2Client:
             connection.close()
 
     def infer(
-        self, stage: StageInterface, inputs: Mapping[str, Array], *, timeout_s: float
+        self,
+        stage: StageInterface,
+        inputs: Mapping[str, Array],
+        *,
+        timeout_s: float,
+        encoded: Mapping[str, tuple[str, bytes]] | None = None,
     ) -> tuple[dict[str, Array], Exchange]:
         """Let the server run a stage.
 
@@ -104,9 +110,11 @@ class V2Client:
         ----------
         stage : StageInterface
         inputs : mapping of str to numpy.ndarray
-            Every input of the stage.
+            Every input of the stage but those that go encoded.
         timeout_s : float
             For everything together, a second try on another connection included.
+        encoded : mapping of str to (str, bytes), optional
+            Inputs that go encoded: the codec's name, and what it made of them.
 
         Returns
         -------
@@ -121,7 +129,7 @@ class V2Client:
         """
         widened = self._widened.get(stage.name, frozenset())
         sent = {name: value.reshape(1) if name in widened else value for name, value in inputs.items()}
-        message = encode_request(sent, outputs=[one.name for one in stage.outputs])
+        message = encode_request(sent, outputs=[one.name for one in stage.outputs], encoded=encoded)
         reply = self._request(
             "POST",
             f"/v2/models/{quote(stage.name)}/infer",
@@ -150,13 +158,20 @@ class V2Client:
             cold=reply.cold,
         )
 
-    def check_stage(self, stage: StageInterface, *, timeout_s: float) -> None:
+    def check_stage(self, stage: StageInterface, *, timeout_s: float, codecs: Mapping[str, str] | None = None) -> None:
         """Make sure that the server has a stage, of the very files that its name stands for.
+
+        Parameters
+        ----------
+        stage : StageInterface
+        timeout_s : float
+        codecs : mapping of str to str, optional
+            By which codec inputs will go encoded.
 
         Raises
         ------
         Refused
-            It has not, or takes and gives other tensors.
+            It has not, takes and gives other tensors, or does not decode them.
         RemoteError
             No answer.
         """
@@ -168,6 +183,7 @@ class V2Client:
             )
         self._raise_for_status(reply, f"the model '{stage.name}'")
         found = self._json(reply)
+        self._check_codecs(stage, _objects(found.get("inputs")), codecs or {})
         shapes = {str(one.get("name")): one.get("shape") for one in _objects(found.get("inputs"))}
         # Triton knows no tensors without dimensions.
         self._widened[stage.name] = frozenset(
@@ -185,6 +201,21 @@ class V2Client:
                         f"server {self.endpoint}: the model '{stage.name}' has {theirs} as {side}, expected "
                         f"'{tensor.name}' of {datatype} among them"
                     )
+
+    def _check_codecs(self, stage: StageInterface, described: list[dict[str, Any]], codecs: Mapping[str, str]) -> None:
+        parameters = {one.get("name"): one.get("parameters") for one in described}
+        for tensor in stage.inputs:
+            codec = codecs.get(tensor.name)
+            if codec is None:
+                continue
+            told = parameters.get(tensor.name)
+            text = told.get(CODECS_PARAMETER) if isinstance(told, dict) else None
+            served = text.split(",") if isinstance(text, str) and text else []
+            if codec not in served:
+                raise Refused(
+                    f"server {self.endpoint} does not decode the input '{tensor.name}' of '{stage.name}' by the codec "
+                    f"'{codec}'; its codecs are {known(served)[:_LONGEST_REASON]}: start it with this one (--codec)"
+                )
 
     def ready(self, stage: StageInterface, *, timeout_s: float) -> bool:
         """Ask whether the server can run a stage now. Raises RemoteError if there is no answer."""

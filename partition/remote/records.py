@@ -22,6 +22,8 @@ class StageRecord:
         Computing, under the conditions as estimated before the request.
     taken_s : float or None
         None for a server that does not tell.
+    asked : bool
+        Whether the server was asked for it: each such stage has one visit, in the same order.
     """
 
     machine: Literal["device", "server"]
@@ -29,6 +31,7 @@ class StageRecord:
     parts: tuple[int, ...]
     predicted_s: float
     taken_s: float | None
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,12 @@ class VisitRecord:
     sent_bytes, received_bytes : int
     fault : str or None
         Why it came to nothing; `taken_s` is then what that cost.
+    predicted_uplink_s, predicted_downlink_s : float or None
+        What `predicted_s` is the sum of; the round trip is counted to the uplink. None where nobody kept them.
+    uplink_s, downlink_s : float or None
+        To the first byte of the answer less the server's time, and from there to its last byte. None at a fault.
+    encode_s : float
+        What the device took to encode inputs, which no prediction knows of; not in `taken_s`.
     """
 
     predicted_s: float
@@ -51,6 +60,11 @@ class VisitRecord:
     sent_bytes: int
     received_bytes: int
     fault: str | None
+    predicted_uplink_s: float | None = None
+    predicted_downlink_s: float | None = None
+    uplink_s: float | None = None
+    downlink_s: float | None = None
+    encode_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class Request:
     begun_s: float
     values: dict[str, Any]
     asked: RouteStage | None
+    encoded: dict[str, bytes] = field(default_factory=dict)
+    """Inputs as they travel; kept so that the device finishes with what the server would have seen."""
     stages: list[StageRecord] = field(default_factory=list)
     visits: list[VisitRecord] = field(default_factory=list)
 
@@ -32,9 +34,11 @@ class Request:
     @property
     def asked_inputs(self) -> frozenset[str]:
         """Tensors that are kept to try a stage of another placement in the background."""
-        if self.asked is None or self.asked.served is None:
-            return frozenset()
-        return frozenset(one.name for one in self.asked.served.inputs)
+        return frozenset() if self.asked is None else frozenset(self.asked.sent)
+
+    def encoded_for(self, stage: RouteStage) -> dict[str, bytes]:
+        """Return those inputs of a server's stage that travel encoded."""
+        return {name: self.encoded[name] for name in stage.sent if name in self.encoded}
 
     def record(self, number: int) -> RunRecord:
         """Return what happened, at its end."""

@@ -31,6 +31,11 @@ class RouteStage:
     served: StageInterface | None
     needed_after: frozenset[str]
 
+    @property
+    def sent(self) -> tuple[str, ...]:
+        """Names of the tensors that a server gets for it."""
+        return () if self.served is None else tuple(one.name for one in self.served.inputs)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from partition.errors import InputError
 from partition.remote.errors import BadAnswer, TimedOut, Unreachable
+from partition.remote.look_up import addresses
 
 LARGEST_HEAD_BYTES = 64 * 1024
 LARGEST_BODY_BYTES = 4 * 1024 * 1024 * 1024
@@ -339,7 +340,8 @@ class Connection:
 def _connected(endpoint: Endpoint, deadline_s: float) -> socket.socket:
     """Try the host's addresses one after the other; together they have until the deadline."""
     failure: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(endpoint.host, endpoint.port, 0, socket.SOCK_STREAM):
+    found = addresses(endpoint.host, endpoint.port, timeout_s=_left_s(deadline_s))
+    for family, kind, protocol, _, address in found:
         one = socket.socket(family, kind, protocol)
         try:
             one.settimeout(_left_s(deadline_s))

@@ -9,6 +9,7 @@ import numpy as np
 from partition.latency.timings import Timings
 from partition.plan import Runnable
 from partition.remote.records import RunRecord, records_to_json
+from partition.report.explanation import RunExplanation
 from partition.runtime.files import dtype_and_shape
 from partition.runtime.session import Array
 from partition.runtime.verify import Verification
@@ -26,6 +27,7 @@ def execution_json(
     seconds: Sequence[float],
     verification: Verification | None,
     records: Sequence[RunRecord] = (),
+    explained: Sequence[RunExplanation] = (),
 ) -> dict[str, Any]:
     """Return a run as plain JSON values."""
     content: dict[str, Any] = {
@@ -42,6 +44,8 @@ def execution_json(
         content["verification"] = verification.to_json()
     if records:
         content["requests"] = records_to_json(records)
+    if explained:
+        content["explained"] = [one.to_json() for one in explained]
     return content
 
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from graph_io import runtime_reason
 from partition.errors import InputError
-from partition.plan import Runnable
+from partition.plan import Plan, Runnable
 from partition.plan_records import ModelInfo, TensorInfo
 from partition.runtime.parts import open_parts
 from partition.units import check_threads
+from partition.v2.input_codec import InputCodec, InputCodecs
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -36,18 +37,41 @@ _NUMPY_TYPES = {
 class SplitSession:
     """The parts of a plan, open and ready to run; use it as a context manager.
 
+    Parameters
+    ----------
+    plan : Plan or ModelParts
+    sessions : tuple of onnxruntime.InferenceSession
+        One for each part.
+    codecs : InputCodecs, optional
+        Of inputs that are encoded on their way to the server: its parts run on what its decoder makes of them.
+
     Examples
     --------
     >>> with plan.session() as session:                    # doctest: +SKIP
     ...     outputs = session.run({"data": image})
     """
 
-    def __init__(self, plan: Runnable, sessions: "tuple[onnxruntime.InferenceSession, ...]") -> None:
+    def __init__(
+        self,
+        plan: Runnable,
+        sessions: "tuple[onnxruntime.InferenceSession, ...]",
+        *,
+        codecs: InputCodecs | None = None,
+    ) -> None:
         self._plan = plan
         self._steps = [open_step(part.file, session) for part, session in zip(plan.parts, sessions, strict=True)]
         self._input_types = InputTypes(plan.model, sessions)
         self.part_s: tuple[float, ...] = ()
         """Wall time of each part in the last run, in seconds."""
+        self.run_s = 0.0
+        """Wall time of the last run, in seconds: the parts, encoding and decoding, and what is between them."""
+        self._codecs = codecs
+        self._on_server = {one for stage in plan.stages if stage.machine == "server" for one in stage.parts}
+        self._outputs_on_server = isinstance(plan, Plan) and plan.output_on == "server"
+        read = {name for number in self._on_server for name in self._steps[number].inputs}
+        if self._outputs_on_server:
+            read |= set(plan.model.output_names)
+        self._encoded = [name for name in codecs.names if name in read] if codecs is not None else []
         self._last_use = {name: number for number, step in enumerate(self._steps) for name in step.inputs}
 
     def __repr__(self) -> str:
@@ -81,18 +105,23 @@ class SplitSession:
         Raises
         ------
         InputError
-            A missing or unknown input, another type or shape than the model's, or a closed session.
+            A missing or unknown input, another type or shape than the model's, a codec that fails, or a closed session.
         """
         if not self._steps:
             raise InputError("this session is closed; open another with plan.session()")
+        begun_s = time.perf_counter()
         self._input_types.check(inputs)
         values: dict[str, Any] = dict(inputs)
         outputs = self._plan.model.output_names
+        decoded = self._decoded(values)
         part_s = []
         for number, step in enumerate(self._steps):
             before = time.perf_counter()
             try:
-                produced = step.run({name: values[name] for name in step.inputs})
+                own = values | decoded if decoded and number in self._on_server else values
+                produced = step.run({name: own[name] for name in step.inputs})
+            except InputError:
+                raise
             except Exception as error:  # the runtime's exceptions share no public base class
                 raise InputError(f"{step.name} failed in onnxruntime: {runtime_reason(error)}") from error
             part_s.append(time.perf_counter() - before)
@@ -102,7 +131,19 @@ class SplitSession:
                 if self._last_use[name] == number and name not in outputs:
                     del values[name]
         self.part_s = tuple(part_s)
+        if self._outputs_on_server:
+            values |= decoded
+        self.run_s = time.perf_counter() - begun_s
         return {name: values[name] for name in outputs}
+
+    def _decoded(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what the server gets to see of the inputs that travel encoded."""
+        found: dict[str, Array] = {}
+        for name in self._encoded:
+            assert self._codecs is not None
+            found[name] = self._codecs.decode(name, self._codecs.encode(name, values[name]))
+            self._input_types.check_one(name, found[name], what="decoded input")
+        return found
 
 
 class InputTypes:
@@ -128,24 +169,28 @@ class InputTypes:
         for name in wanted:
             if name not in inputs:
                 raise InputError(f"input '{name}' is missing; the model's inputs are {', '.join(wanted)}")
-            value = inputs[name]
-            if not isinstance(value, np.ndarray):
-                raise InputError(f"input '{name}' is a {type(value).__name__}; pass a numpy array")
-            numpy_type, dims = self._types[name]
-            if numpy_type is not None:
-                # Compared as a whole: the runtime would read swapped bytes as they lie.
-                texts = numpy_type is np.object_ and value.dtype.kind == "U"
-                if value.dtype != np.dtype(numpy_type) and not texts:
-                    raise InputError(
-                        f"input '{name}' has type {value.dtype}, the model takes {np.dtype(numpy_type)}; "
-                        "convert it first, nothing is cast here"
-                    )
-                fits = len(dims) == value.ndim and all(
-                    not isinstance(dim, int) or dim == size for dim, size in zip(dims, value.shape, strict=True)
-                )
-                if not fits:
-                    legal = [dim if isinstance(dim, int) else dim or "?" for dim in dims]
-                    raise InputError(f"input '{name}' has shape {list(value.shape)}, the model takes {legal}")
+            self.check_one(name, inputs[name])
+
+    def check_one(self, name: str, value: Array, *, what: str = "input") -> None:
+        """Refuse an array of another type or shape than the model's input of a name has."""
+        if not isinstance(value, np.ndarray):
+            raise InputError(f"{what} '{name}' is a {type(value).__name__}; pass a numpy array")
+        numpy_type, dims = self._types[name]
+        if numpy_type is None:
+            return
+        # Compared as a whole: the runtime would read swapped bytes as they lie.
+        texts = numpy_type is np.object_ and value.dtype.kind == "U"
+        if value.dtype != np.dtype(numpy_type) and not texts:
+            raise InputError(
+                f"{what} '{name}' has type {value.dtype}, the model takes {np.dtype(numpy_type)}; "
+                "convert it first, nothing is cast here"
+            )
+        fits = len(dims) == value.ndim and all(
+            not isinstance(dim, int) or dim == size for dim, size in zip(dims, value.shape, strict=True)
+        )
+        if not fits:
+            legal = [dim if isinstance(dim, int) else dim or "?" for dim in dims]
+            raise InputError(f"{what} '{name}' has shape {list(value.shape)}, the model takes {legal}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,19 +241,11 @@ def _planned_dims(model: ModelInfo, tensor: TensorInfo) -> list[int | None]:
     ]
 
 
-def open_session(plan: Runnable, *, threads: int | None) -> SplitSession:
+def open_session(
+    plan: Runnable, *, threads: int | None, codecs: Mapping[str, InputCodec] | None = None
+) -> SplitSession:
     """Open a plan's parts; see `Plan.session`."""
-    check_not_encoded(plan)
+    checked = InputCodecs(plan, codecs)
     if threads is not None:
         check_threads(threads)
-    return SplitSession(plan, open_parts(plan, threads=threads))
-
-
-def check_not_encoded(plan: Runnable) -> None:
-    """Refuse a plan that sends an input which was priced as encoded."""
-    encoded = plan.sent_encoded_input
-    if encoded is not None:
-        raise InputError(
-            f"input '{encoded}' was priced as {plan.encoded_inputs[encoded]} encoded bytes, and this plan sends it; "
-            "it runs only with an encoder and a decoder, so plan again without input_bytes to run it here"
-        )
+    return SplitSession(plan, open_parts(plan, threads=threads), codecs=checked)

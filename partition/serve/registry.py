@@ -1,8 +1,8 @@
 """The models of a server: the stages of saved plans, each as one model, their parts open in the runtime."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from partition.runtime.parts import open_part, session_options
 from partition.runtime.session import open_step
 from partition.v2.datatypes import NUMPY_TYPES, datatype_of_onnx
 from partition.v2.errors import ProtocolError, shown
+from partition.v2.input_codec import CODECS_PARAMETER, InputCodec, checked_codec, decoded, known
 from partition.v2.names import VERSION, StageInterface, stage_interface
 from partition.v2.tensors import Array
 
@@ -56,6 +57,8 @@ class ServedModel:
     inputs, outputs : dict of str to ServedTensor
     files : tuple of str
         Paths of the parts.
+    codecs : dict of str to dict
+        Of inputs that may come encoded, the codecs by name.
     """
 
     name: str
@@ -63,9 +66,19 @@ class ServedModel:
     outputs: dict[str, ServedTensor]
     files: tuple[str, ...]
     _steps: tuple[Any, ...]
+    codecs: dict[str, dict[str, InputCodec]] = field(default_factory=dict)
 
-    def check(self, inputs: Mapping[str, Array], outputs: Collection[str]) -> None:
+    def check(
+        self, inputs: Mapping[str, Array], outputs: Collection[str], codecs: Mapping[str, str] | None = None
+    ) -> None:
         """Refuse tensors that are not the model's.
+
+        Parameters
+        ----------
+        inputs : mapping of str to numpy.ndarray
+        outputs : collection of str
+        codecs : mapping of str to str, optional
+            The inputs that come encoded, each with the name of its codec; `decode` checks what is in them.
 
         Raises
         ------
@@ -77,10 +90,34 @@ class ServedModel:
         for name, tensor in self.inputs.items():
             if name not in inputs:
                 raise ProtocolError(f"input '{name}' is missing; the model takes {', '.join(self.inputs)}")
-            tensor.check(inputs[name])
+            codec = (codecs or {}).get(name)
+            if codec is None:
+                tensor.check(inputs[name])
+            elif codec not in self.codecs.get(name, {}):
+                raise ProtocolError(
+                    f"input '{name}' comes encoded by the codec {shown(codec)}, which this server does not have for "
+                    f"it; its codecs are {known(self.codecs.get(name, {}))}: start it with that one (--codec)"
+                )
         for name in outputs:
             if name not in self.outputs:
                 raise ProtocolError(f"output {shown(name)} is unknown; the model gives {', '.join(self.outputs)}")
+
+    def decode(self, inputs: Mapping[str, Array], codecs: Mapping[str, str]) -> dict[str, Array]:
+        """Return the inputs, those decoded that come encoded, after `check`.
+
+        Raises
+        ------
+        ProtocolError
+            A codec cannot read what came, or makes of it an array that the model does not take.
+        """
+        found = dict(inputs)
+        for name, codec in codecs.items():
+            try:
+                found[name] = decoded(self.codecs[name][codec], name, inputs[name][0])
+            except InputError as error:
+                raise ProtocolError(str(error)) from error
+            self.inputs[name].check(found[name])
+        return found
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the parts in order on inputs that were checked, and return all outputs.
@@ -105,17 +142,22 @@ class ServedModel:
             "name": self.name,
             "versions": [VERSION],
             "platform": "onnxruntime_onnx",
-            "inputs": [_described(tensor) for tensor in self.inputs.values()],
+            "inputs": [_described(tensor, self.codecs.get(tensor.name, {})) for tensor in self.inputs.values()],
             "outputs": [_described(tensor) for tensor in self.outputs.values()],
         }
 
 
-def _described(tensor: ServedTensor) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+def _described(tensor: ServedTensor, codecs: Collection[str] = ()) -> dict[str, Any]:
+    content = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+    return content | {"parameters": {CODECS_PARAMETER: ",".join(codecs)}} if codecs else content
 
 
 def open_models(
-    folders: Sequence[str | os.PathLike[str]], *, all_parts: bool = False, threads: int | None = None
+    folders: Sequence[str | os.PathLike[str]],
+    *,
+    all_parts: bool = False,
+    threads: int | None = None,
+    codecs: Iterable[InputCodec] = (),
 ) -> dict[str, ServedModel]:
     """Open what saved folders hold for a server.
 
@@ -129,6 +171,8 @@ def open_models(
     threads : int, optional
         Of each part's session; if not given those of the plan's server as far as there are processors, else the
         runtime's choice.
+    codecs : iterable of InputCodec
+        By which inputs may come that a plan was priced with as encoded.
 
     Returns
     -------
@@ -138,10 +182,12 @@ def open_models(
     Raises
     ------
     InputError
-        A folder that cannot be loaded, that has nothing for a server, or whose tensors do not travel.
+        A folder that cannot be loaded, that has nothing for a server, or whose tensors do not travel; an encoded input
+        without any codec.
     """
     from partition.saved import load_saved
 
+    decoders = _by_name(codecs)
     if not folders:
         raise InputError("no folder was given; pass at least one that `split` or `parts` wrote")
     models: dict[str, ServedModel] = {}
@@ -151,10 +197,10 @@ def open_models(
         # The name of a stage stands for the contents of all files, so they are read.
         plan = load_saved(folder, check_weights=True)
         encoded = plan.sent_encoded_input
-        if encoded is not None:
+        if encoded is not None and not decoders:
             raise InputError(
                 f"the plan in '{folder}' sends input '{encoded}' as {plan.encoded_inputs[encoded]} encoded bytes, and "
-                "the server has no decoder for it; plan again without input_bytes to serve it"
+                "the server has no decoder for it; give one (--codec, codecs=), or plan again without input_bytes"
             )
         own_threads = threads
         if threads is None and isinstance(plan, Plan) and plan.server.threads is not None:
@@ -167,6 +213,7 @@ def open_models(
                 # From another folder: the same files are served once.
                 if weights_of[stage.name] != weights:
                     raise InputError(f"'{folder}' holds '{stage.name}' again, with other weights; serve one of them")
+                models[stage.name].codecs.update(_decodable(plan, stage, decoders))
                 continue
             files = [os.path.realpath(folder / part.file) for part in parts]
             for file, part in zip(files, parts, strict=True):
@@ -174,9 +221,28 @@ def open_models(
                     steps[file] = open_step(part.file, open_part(file, file, session_options(threads=own_threads)))
                     if set(steps[file].inputs) != {tensor.name for tensor in part.inputs}:
                         raise InputError(f"part '{file}' takes other tensors than its plan says; save the plan again")
-            models[stage.name] = _served(stage, files, [steps[file] for file in files])
+            models[stage.name] = replace(
+                _served(stage, files, [steps[file] for file in files]), codecs=_decodable(plan, stage, decoders)
+            )
             weights_of[stage.name] = weights
     return models
+
+
+def _by_name(codecs: Iterable[InputCodec]) -> dict[str, InputCodec]:
+    found: dict[str, InputCodec] = {}
+    for codec in codecs:
+        name = checked_codec(codec, "a codec").name
+        if name in found:
+            raise InputError(f"two codecs have the name '{name}'; give each a name of its own")
+        found[name] = codec
+    return found
+
+
+def _decodable(
+    plan: Runnable, stage: StageInterface, decoders: dict[str, InputCodec]
+) -> dict[str, dict[str, InputCodec]]:
+    """Return the codecs of those inputs of a stage that a plan was priced with as encoded."""
+    return {one.name: decoders for one in stage.inputs if decoders and one.name in plan.encoded_inputs}
 
 
 def _runs(plan: Runnable, folder: Path, *, all_parts: bool) -> Iterator[tuple[int, ...]]:

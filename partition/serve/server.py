@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +17,7 @@ from partition.serve.logs import LOGGER
 from partition.serve.registry import ServedModel, open_models
 from partition.serve.service import Service
 from partition.units import check_threads
+from partition.v2.input_codec import InputCodec
 
 _POLL_S = 0.1
 _BACKLOG = 512
@@ -40,6 +41,8 @@ class Server:
     certificate, key : path, optional
         PEM files; with them it speaks TLS alone.
     limits : Limits
+    codecs : iterable of InputCodec
+        By which inputs may come that a plan was priced with as encoded; requests name one of them.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Server:
         certificate: str | os.PathLike[str] | None = None,
         key: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
+        codecs: Iterable[InputCodec] = (),
     ) -> None:
         if threads is not None:
             check_threads(threads)
@@ -75,7 +79,7 @@ class Server:
         self._tls = _tls_context(certificate, key)
         concurrency = self._limits.concurrency or max(1, (os.cpu_count() or 1) // threads if threads else 1)
         self._service = Service(
-            open_models(folders, all_parts=all_parts, threads=threads),
+            open_models(folders, all_parts=all_parts, threads=threads, codecs=codecs),
             self._limits,
             concurrency=concurrency,
             token=token,

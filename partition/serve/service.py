@@ -200,7 +200,7 @@ class Service:
         alive: Callable[[], bool],
     ) -> Response:
         request = decode_request(body, length_text)
-        model.check(request.inputs, request.outputs or ())
+        model.check(request.inputs, request.outputs or (), request.codecs)
         decoded = time.perf_counter()
         times.compute_input_s = decoded - received
         self.admission.enter()
@@ -209,7 +209,8 @@ class Service:
             times.queue_s = begun - decoded
             if times.queue_s > 0.001 and not alive():
                 raise ProtocolError("the client has left", 408)
-            outputs = model.run(request.inputs)
+            # Decoding is the machine's work, too, and counts as that.
+            outputs = model.run(model.decode(request.inputs, request.codecs) if request.codecs else request.inputs)
             ended = time.perf_counter()
         finally:
             self.admission.leave()

@@ -5,13 +5,14 @@ A body is a JSON object and then, back to back in the order of its tensors, the 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from partition.v2.datatypes import NUMPY_TYPES, datatype_of_array
+from partition.v2.datatypes import NUMPY_TYPES, STRINGS, datatype_of_array
 from partition.v2.errors import ProtocolError, shown
-from partition.v2.tensors import Array, Bytes, from_bytes, from_json, read_shape, to_bytes, to_json
+from partition.v2.input_codec import codec_parameters, codecs_of, wire_array
+from partition.v2.tensors import Array, Bytes, encoded_bytes, from_bytes, from_json, read_shape, to_bytes, to_json
 
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 """The header that tells the bytes of JSON in front of binary data."""
@@ -65,6 +66,8 @@ class InferRequest:
         Comes back in the response; empty if the client gave none.
     parameters : dict
         As the client sent them; JSON values.
+    codecs : dict of str to str
+        The inputs that come encoded, each with the name of its codec; they are arrays of one element, the bytes.
     """
 
     inputs: dict[str, Array]
@@ -72,6 +75,7 @@ class InferRequest:
     binary: bool
     request_id: str
     parameters: dict[str, Any]
+    codecs: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ def encode_request(
     outputs: Iterable[str] | None = None,
     binary: bool = True,
     request_id: str = "",
+    encoded: Mapping[str, tuple[str, bytes]] | None = None,
 ) -> Message:
     """Write an infer request.
 
@@ -101,6 +106,8 @@ def encode_request(
     binary : bool
         Whether tensors go, and are asked for, as binary data.
     request_id : str
+    encoded : mapping of str to (str, bytes), optional
+        Further inputs, each by the name of its codec and what that made of it; they always go as binary data.
 
     Raises
     ------
@@ -108,11 +115,16 @@ def encode_request(
         An array of a type that does not travel; without `binary` also float16, NaN and infinities.
     """
     content: dict[str, Any] = {"id": request_id} if request_id else {}
-    content["inputs"], data = _described(inputs, dict.fromkeys(inputs, binary))
+    encoded = encoded or {}
+    sent = dict(inputs) | {name: wire_array(one) for name, (_, one) in encoded.items()}
+    content["inputs"], data = _described(sent, {name: binary or name in encoded for name in sent})
+    parameters: dict[str, Any] = codec_parameters({name: codec for name, (codec, _) in encoded.items()})
     if outputs is not None:
         content["outputs"] = [{"name": name, "parameters": {"binary_data": binary}} for name in outputs]
     elif binary:
-        content["parameters"] = {"binary_data_output": True}
+        parameters["binary_data_output"] = True
+    if parameters:
+        content["parameters"] = parameters
     return _message(content, data)
 
 
@@ -185,7 +197,11 @@ def decode_request(body: Bytes, json_length: str | int | None = None) -> InferRe
         raise ProtocolError(f"the request's id has {len(request_id)} characters; at most {_LONGEST_ID} are legal")
     parameters = _parameters(content, "the request")
     binary = _flag(parameters, "binary_data_output", "the request")
-    inputs = _read_tensors(content, "inputs", data)
+    codecs = codecs_of(parameters)
+    inputs = _read_tensors(content, "inputs", data, encoded=codecs)
+    missing = next((name for name in codecs if name not in inputs), None)
+    if missing is not None:
+        raise ProtocolError(f"a codec is named for the input {shown(missing)}, which is not in the request")
     outputs: dict[str, bool] | None = None
     if "outputs" in content:
         outputs = {}
@@ -193,7 +209,7 @@ def decode_request(body: Bytes, json_length: str | int | None = None) -> InferRe
             name = _name(entry, outputs, "output")
             own = _parameters(entry, f"output {shown(name)}")
             outputs[name] = _flag(own, "binary_data", f"output {shown(name)}", default=binary)
-    return InferRequest(inputs, outputs or None, binary, request_id, parameters)
+    return InferRequest(inputs, outputs or None, binary, request_id, parameters, codecs)
 
 
 def decode_response(body: Bytes, json_length: str | int | None = None) -> InferResponse:
@@ -264,7 +280,9 @@ def _parts(body: Bytes, json_length: str | int | None) -> tuple[dict[str, Any], 
     return read_json(view[:end]), view[end:]
 
 
-def _read_tensors(content: dict[str, Any], key: str, data: memoryview) -> dict[str, Array]:
+def _read_tensors(
+    content: dict[str, Any], key: str, data: memoryview, *, encoded: Collection[str] = ()
+) -> dict[str, Array]:
     tensors: dict[str, Array] = {}
     place = 0
     for entry in _entries(content, key):
@@ -278,6 +296,11 @@ def _read_tensors(content: dict[str, Any], key: str, data: memoryview) -> dict[s
         size = _parameters(entry, f"tensor {shown(name)}").get("binary_data_size")
         if (size is None) == ("data" not in entry):
             raise ProtocolError(f"tensor {shown(name)} needs either 'data' or the parameter 'binary_data_size'")
+        if name in encoded and (size is None or datatype != STRINGS or shape != (1,)):
+            raise ProtocolError(
+                f"tensor {shown(name)} comes encoded, but as {datatype} of shape {list(shape)}"
+                f"{' in JSON' * (size is None)}; legal is BYTES of shape [1] as binary data"
+            )
         if size is None:
             tensors[name] = from_json(entry["data"], datatype, shape, name)
             continue
@@ -286,7 +309,10 @@ def _read_tensors(content: dict[str, Any], key: str, data: memoryview) -> dict[s
                 f"tensor {shown(name)} has binary_data_size {shown(size)}, but {len(data) - place} bytes of binary "
                 "data are left"
             )
-        tensors[name] = from_bytes(data[place : place + size], datatype, shape, name)
+        own = data[place : place + size]
+        tensors[name] = (
+            wire_array(encoded_bytes(own, name)) if name in encoded else from_bytes(own, datatype, shape, name)
+        )
         place += size
     if place != len(data):
         raise ProtocolError(f"{len(data) - place} bytes of binary data belong to no tensor")

@@ -96,6 +96,23 @@ def from_bytes(content: memoryview, datatype: str, shape: tuple[int, ...], tenso
     return _reshaped(raw.view(dtype), shape, tensor)
 
 
+def encoded_bytes(content: memoryview, tensor: str) -> bytes:
+    """Return the only element of a tensor of BYTES, which is not text.
+
+    Raises
+    ------
+    ProtocolError
+        Its length is not that of what came.
+    """
+    size = len(content) - _LENGTH.size
+    if size < 0 or _LENGTH.unpack_from(content)[0] != size:
+        raise ProtocolError(
+            f"tensor {shown(tensor)} comes encoded in {len(content)} bytes, which are not a length of 4 bytes and as "
+            "many as it says"
+        )
+    return bytes(content[_LENGTH.size :])
+
+
 def _reshaped(flat: Array, shape: tuple[int, ...], tensor: str) -> Array:
     try:
         return flat.reshape(shape)

@@ -20,7 +20,10 @@ from tests.partition.conftest import Finished, command_environment, entries
 from tests.partition.costs import machine
 from tests.scale import scaled
 
-COMMANDS = ("inspect", "split", "run", "profile", "demo")
+COMMANDS = (
+    *("inspect", "batch", "split", "run", "parts", "serve", "report"),
+    *("export", "profile", "calibrate", "emulate", "demo"),
+)
 CHAIN = "chain.onnx"
 
 

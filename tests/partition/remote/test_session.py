@@ -13,6 +13,7 @@ from partition.emulation.proxy import Proxy
 from partition.remote.errors import Refused, RemoteError, Unreachable
 from partition.remote.options import RemoteOptions
 from partition.remote.records import records_to_json
+from partition.remote.remote_server import RemoteServer
 from partition.remote.session import RemoteSession
 from partition.remote.wire import Endpoint
 from partition.runtime.files import default_inputs
@@ -257,11 +258,11 @@ def test_whatever_the_server_answers_the_outputs_are_right(saved, kind):
 
 def open_unchecked(plan, url, options):
     """Open a session with a server that will not shake hands."""
-    shake, RemoteSession._shake_hands = RemoteSession._shake_hands, lambda self: None
+    shake, RemoteServer.shake_hands = RemoteServer.shake_hands, lambda self: None
     try:
         return RemoteSession(plan, Endpoint.parse(url), options=options, threads=1)
     finally:
-        RemoteSession._shake_hands = shake
+        RemoteServer.shake_hands = shake
 
 
 @pytest.mark.parametrize("fault", ["freeze", "drop", "cut"])
@@ -378,7 +379,7 @@ def test_a_server_that_hangs_costs_a_bounded_time_again_and_again(saved):
     options = RemoteOptions(shortest_timeout_s=0.1, longest_timeout_s=0.2)
     with ScriptedServer([30.0]) as server, open_unchecked(plan, server.url, options) as session:
         for _ in range(4):
-            session._breaker.open_since_s = None
+            session._server.breaker.open_since_s = None
             session.run(inputs)
         assert all(visit.taken_s < 1.0 for record in session.records for visit in record.visits)
 

@@ -1,0 +1,260 @@
+"""Solve many models: one after the other, or by joblib's workers, here or on a cluster."""
+
+import ctypes
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from importlib.util import find_spec
+from typing import Any
+
+from graph_io import Granularity
+from partition.batch.machines import MachineOfPair
+from partition.batch.models import BatchModel, find_models
+from partition.batch.numeric import pair_names, solve_rows
+from partition.batch.pricing import price
+from partition.batch.settings import Settings
+from partition.batch.table import BatchTable, ModelRows
+from partition.energy.radio import Radio
+from partition.errors import LIBRARY_ERRORS, InputError
+from partition.links import Link
+from partition.problem import Objective, OutputOn
+
+DEFAULT_MACHINES: tuple[tuple[MachineOfPair, MachineOfPair], ...] = (("raspberry-pi-4", "xeon-server"),)
+Progress = bool | Callable[[int, int], None] | None
+
+
+def solve_many(
+    models: object,
+    links: str | float | Link | Iterable[str | float | Link],
+    machines: Iterable[tuple[MachineOfPair, MachineOfPair]] = DEFAULT_MACHINES,
+    *,
+    objective: Objective = "latency",
+    output_on: OutputOn = "device",
+    dims: Mapping[str, int] | None = None,
+    granularity: Granularity = "layer",
+    keep_inputs: bool = False,
+    max_server_visits: int | None = 1,
+    radio: str | Radio | None = None,
+    workers: int | None = None,
+    progress: Progress = None,
+) -> BatchTable:
+    """Find the best cut of every model, for every link and every pair of machines.
+
+    Parameters
+    ----------
+    models : path, folder, pattern, onnx.ModelProto, networkx.DiGraph, BatchModel, or an iterable of them
+        See `find_models`.
+    links : iterable of str, float or Link
+        Each as the bandwidth of `partition.partition`.
+    machines : iterable of (device, server)
+        Each as `partition.partition` takes it, or a `ScaledMachine`.
+    objective, output_on, granularity, keep_inputs, max_server_visits, radio
+        As for `partition.partition`, for all rows.
+    dims : mapping of str to int, optional
+        Values of symbolic dimensions; each counts for the models that have it.
+    workers : int, optional
+        Processes, each with one thread. None: what an active ``joblib.parallel_config`` says, such as a Dask cluster;
+        without one, this process alone.
+    progress : bool or callable, optional
+        True shows a bar where stderr is a terminal; a callable gets (models done, models).
+
+    Returns
+    -------
+    BatchTable
+        Model by model, pair by pair, link by link, all in the order given. Each row has the answer of
+        `partition.partition`; where several placements cost the same, perhaps another one of them.
+
+    Raises
+    ------
+    InputError
+        An argument that no row could be solved with. What is wrong with one model, or with one pair for a model, is in
+        the `error` of its rows instead.
+
+    Notes
+    -----
+    A model is loaded, priced and analysed once. What remains for a row is linear in its layers, with 16 rows solved in
+    step; where elimination does not fold, each row is a cut of its own.
+
+    Examples
+    --------
+    >>> from partition import solve_many
+    >>> table = solve_many("zoo/*.onnx", ["3g", "4g", "wifi"], workers=2)      # doctest: +SKIP
+    >>> best = {(row.model, row.link): row.cut for row in table}                # doctest: +SKIP
+    """
+    return BatchTable(
+        tuple(
+            solve_each(
+                models,
+                links,
+                machines,
+                objective=objective,
+                output_on=output_on,
+                dims=dims,
+                granularity=granularity,
+                keep_inputs=keep_inputs,
+                max_server_visits=max_server_visits,
+                radio=radio,
+                workers=workers,
+                progress=progress,
+            )
+        )
+    )
+
+
+def solve_each(
+    models: object,
+    links: str | float | Link | Iterable[str | float | Link],
+    machines: Iterable[tuple[MachineOfPair, MachineOfPair]] = DEFAULT_MACHINES,
+    *,
+    objective: Objective = "latency",
+    output_on: OutputOn = "device",
+    dims: Mapping[str, int] | None = None,
+    granularity: Granularity = "layer",
+    keep_inputs: bool = False,
+    max_server_visits: int | None = 1,
+    radio: str | Radio | None = None,
+    workers: int | None = None,
+    progress: Progress = None,
+) -> Generator[ModelRows, None, None]:
+    """Return the rows of `solve_many` model by model, each as soon as it and those before it are done.
+
+    Workers begin with the largest files.
+
+    Same arguments and errors, which are raised at once. Closing the generator ends what is under way.
+    """
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise InputError(f"workers is {workers!r}; give a whole number of 1 or more, or None")
+    if workers not in (None, 1) and find_spec("joblib") is None:
+        raise InputError(
+            f"workers is {workers}, and more than 1 needs the package joblib, which is not installed: "
+            "pip install 'dnn-partition[batch]'"
+        )
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise InputError(f"progress is {progress!r}; give True, or a callable that takes (models done, models)")
+    settings = Settings.parse(
+        links,  # type: ignore[arg-type]
+        machines,
+        objective=objective,
+        output_on=output_on,
+        dims=dims,
+        granularity=granularity,
+        keep_inputs=keep_inputs,
+        max_server_visits=max_server_visits,
+        radio=radio,
+    )
+    found = find_models(models)
+    return _reported(_solved(found, settings, workers), len(found), progress)
+
+
+def solve_model(model: BatchModel, settings: Settings) -> ModelRows:
+    """Solve all rows of one model; whatever is wrong with it becomes the error of its rows."""
+    try:
+        return solve_rows(price(model, settings), settings)
+    except LIBRARY_ERRORS as error:
+        reason = str(error)
+    except MemoryError:
+        reason = "out of memory; give smaller dims, or fewer workers"
+    # onnx and onnxruntime raise types of their own, and one model must not end the batch.
+    except Exception as error:
+        reason = f"unexpected {type(error).__name__}: {error}"
+    return ModelRows.failed(model.name, settings.objective, pair_names(settings), settings.links, reason)
+
+
+Blocks = Generator[ModelRows, None, None]
+
+
+def _solved(models: tuple[BatchModel, ...], settings: Settings, workers: int | None) -> Blocks:
+    if workers == 1 or (workers is None and find_spec("joblib") is None):
+        return (solve_model(model, settings) for model in models)
+    return _by_joblib(models, settings, workers)
+
+
+def _by_joblib(models: tuple[BatchModel, ...], settings: Settings, workers: int | None) -> Blocks:
+    import joblib
+
+    own: Any = nullcontext()
+    if workers is not None:
+        own = joblib.parallel_config(backend="loky", n_jobs=min(workers, len(models)), inner_max_num_threads=1)
+    # Large models first: what is long and begins last keeps all but one worker waiting.
+    order = sorted(range(len(models)), key=lambda at: -_size(models[at]))
+    # The backend is taken when the pool is made; between two blocks the caller's own setting holds.
+    with own:
+        try:
+            pool = joblib.Parallel(return_as="generator_unordered", batch_size=1)
+        except ValueError:
+            # Ray's backend cannot hand out one result after the other.
+            pool = joblib.Parallel(batch_size=1)
+    with _without_ctrl_c():
+        results = pool(joblib.delayed(_solve_numbered)(at, models[at], settings) for at in order)
+    early: dict[int, ModelRows] = {}
+    wanted = 0
+    try:
+        for at, block in results:
+            early[at] = block
+            while wanted in early:
+                yield early.pop(wanted)
+                wanted += 1
+    finally:
+        if hasattr(results, "close"):
+            # Given up early, joblib warns that it cancels what is not done, which is what was asked for.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                results.close()
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Hold Ctrl-C back, for this process until the end and for the processes that it starts for good.
+
+    A terminal sends it to all of them, and a worker that is still starting would print a traceback of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _solve_numbered(at: int, model: BatchModel, settings: Settings) -> tuple[int, ModelRows]:
+    """Solve one model in a worker, and give its memory back to the system."""
+    try:
+        return at, solve_model(model, settings)
+    finally:
+        # glibc keeps what is freed: a worker would stay as large as its largest model, and joblib then replaces it,
+        # which takes seconds.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+        if trim is not None:
+            trim(0)
+
+
+def _size(model: BatchModel) -> int:
+    """Return the size of a model's file, 0 where there is none."""
+    if not isinstance(model.source, str | os.PathLike):
+        return 0
+    try:
+        return os.path.getsize(model.source)
+    except OSError:
+        return 0
+
+
+def _reported(blocks: Blocks, total: int, progress: Progress) -> Blocks:
+    with closing(blocks):
+        if progress is True:
+            from partition.terminal import steps
+
+            with steps(1) as step:
+                step.start(f"solving {total} models")
+                for done, block in enumerate(blocks, start=1):
+                    step.share(done / total)
+                    yield block
+            return
+        for done, block in enumerate(blocks, start=1):
+            if callable(progress):
+                progress(done, total)
+            yield block

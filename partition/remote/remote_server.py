@@ -1,0 +1,278 @@
+"""One server as a session sees it: the connections to it, whether it may be asked, and what is known of the way."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from partition.adaptation.conditions import Conditions
+from partition.adaptation.estimators import ConditionEstimator, Observation
+from partition.adaptation.planner import MESSAGE_BYTES
+from partition.remote.breaker import Breaker
+from partition.remote.client import Exchange, V2Client
+from partition.remote.errors import Busy, Refused, RemoteError, TimedOut, Unreachable
+from partition.remote.options import RemoteOptions
+from partition.remote.records import VisitRecord
+from partition.remote.routes import RouteStage
+from partition.remote.wire import Endpoint
+from partition.v2.names import StageInterface
+
+_LOG = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_S = 5.0
+_PROBE_TIMEOUT_S = 1.0
+_RTT_STALE_S = 10.0
+
+
+class RemoteServer:
+    """Asks a server for stages, in time or not at all, and learns from every answer; for several threads at once.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+    stages : iterable of StageInterface
+        What it is to be asked for.
+    planned : Conditions
+        What holds of link and machines until something else was seen.
+    options : RemoteOptions
+    codecs : mapping of str to str
+        Names of the codecs by which inputs travel.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        stages: Iterable[StageInterface],
+        planned: Conditions,
+        options: RemoteOptions,
+        codecs: Mapping[str, str],
+    ) -> None:
+        self.endpoint = endpoint
+        self._options = options
+        self._codecs = codecs
+        self._stages = {stage.name: stage for stage in stages}
+        self._client = V2Client(endpoint)
+        self._estimator = ConditionEstimator(planned, time.perf_counter)
+        self.breaker = Breaker(self.probe, (RemoteError,))
+        self._lock = threading.Lock()
+        self._asking = threading.Lock()
+        self._under_way = 0
+        self._greeted = False
+        self._pinged_s = float("-inf")
+        self._closed = False
+
+    def close(self) -> None:
+        """Close the connections and stop probing."""
+        self._closed = True
+        self.breaker.close()
+        self._client.close()
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether requests go to it. Without its parts here there is no other way than to ask."""
+        return self.breaker.passes or self._options.hold == "own"
+
+    @property
+    def conditions(self) -> Conditions:
+        """Link and machines as estimated now."""
+        with self._lock:
+            return self._estimator.conditions()
+
+    def silence_s(self) -> float:
+        """Return for how long nothing was heard of the link."""
+        with self._lock:
+            return self._estimator.silence_s()
+
+    def shake_hands(self) -> None:
+        """Make sure that it serves the stages; wait for one that does not answer, where the session can go on alone.
+
+        Raises
+        ------
+        Refused
+            It serves something else.
+        RemoteError
+            It does not answer, and the device holds its own parts alone.
+        """
+        if not self._stages:
+            return
+        try:
+            self._greet(_CONNECT_TIMEOUT_S)
+            # The connection is warm now.
+            self._time_ping(_CONNECT_TIMEOUT_S)
+        except Refused:
+            raise
+        except RemoteError:
+            if self._options.hold == "own":
+                raise
+            self.breaker.failed()
+
+    def probe(self) -> None:
+        """Make sure that it is there and serves the stages; on a connection that is warm, time a ping.
+
+        Raises
+        ------
+        RemoteError
+            It is not there, or not ready.
+        """
+        self._pinged_s = time.perf_counter()
+        if self._greeted:
+            for stage in self._stages.values():
+                if not self._client.ready(stage, timeout_s=_PROBE_TIMEOUT_S):
+                    raise Unreachable(f"server {self.endpoint} is not ready for '{stage.name}'")
+        else:
+            self._greet(_PROBE_TIMEOUT_S)
+        self._time_ping(_PROBE_TIMEOUT_S)
+
+    def visit(
+        self,
+        stage: RouteStage,
+        values: dict[str, Any],
+        now: Conditions,
+        *,
+        encoded: Mapping[str, bytes] | None = None,
+        encode_s: float = 0.0,
+    ) -> tuple[VisitRecord, float | None]:
+        """Ask for a stage; on success its outputs are in `values`, else the record tells the fault.
+
+        Parameters
+        ----------
+        stage : RouteStage
+            One that is served.
+        values : dict of str to numpy.ndarray
+            What it reads, and more.
+        now : Conditions
+            What the prediction and the time-out rest on.
+        encoded : mapping of str to bytes, optional
+            Inputs that travel encoded.
+        encode_s : float
+            What encoding them took, for the record.
+
+        Returns
+        -------
+        record : VisitRecord
+        compute_s : float or None
+            As the server tells.
+
+        Raises
+        ------
+        RemoteError
+            A fault, where the device holds its own parts alone.
+        """
+        assert stage.served is not None
+        codings = {name: (self._codecs[name], content) for name, content in (encoded or {}).items()}
+        inputs = {one.name: values[one.name] for one in stage.served.inputs if one.name not in codings}
+        up = sum(one.nbytes for one in inputs.values()) + MESSAGE_BYTES
+        up += sum(len(content) for _, content in codings.values())
+        down = sum(one.size_bytes for one in stage.served.outputs) + MESSAGE_BYTES
+        uplink_s, downlink_s = 8.0 * up / now.uplink_bits_per_s + now.rtt_s, 8.0 * down / now.downlink_bits_per_s
+        link_s = uplink_s + downlink_s
+        predicted_s = link_s + stage.compute_s * now.server_slowdown
+        options = self._options
+        with self._lock:
+            self._under_way += 1
+            # They share the link and the server's processors.
+            wanted_s = options.timeout_factor * predicted_s * self._under_way
+            alone = self._under_way == 1
+        timeout_s = min(options.longest_timeout_s, max(options.shortest_timeout_s, wanted_s))
+        begun_s = time.perf_counter()
+        try:
+            outputs, exchange = self._client.infer(stage.served, inputs, timeout_s=timeout_s, encoded=codings)
+        except RemoteError as error:
+            taken_s = time.perf_counter() - begun_s
+            self._saw_fault(error, up, taken_s)
+            if options.hold == "own":
+                raise
+            fault = VisitRecord(link_s, taken_s, None, up, 0, str(error), uplink_s, downlink_s, encode_s=encode_s)
+            return fault, None
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                alone = alone and self._under_way == 0
+        self.breaker.answered()
+        self._saw_exchange(stage, exchange, alone=alone)
+        values.update(outputs)
+        server_s = (exchange.compute_s or 0.0) + (exchange.queue_s or 0.0)
+        record = VisitRecord(
+            link_s,
+            max(0.0, exchange.total_s - server_s),
+            exchange.queue_s,
+            exchange.sent_bytes,
+            exchange.received_bytes,
+            None,
+            uplink_s,
+            downlink_s,
+            max(0.0, exchange.until_first_byte_s - server_s),
+            exchange.receive_s,
+            encode_s,
+        )
+        return record, exchange.compute_s
+
+    def saw_device(self, planned_s: float, taken_s: float) -> None:
+        """Take in what the device took for a stage of its own."""
+        with self._lock:
+            self._estimator.device.observe(planned_s, taken_s, time.perf_counter())
+
+    def wants_ping(self) -> bool:
+        """Say whether the round trip was not seen for a while: only a short message tells it."""
+        silent = time.perf_counter() - max(self._estimator.link.newest_rtt_s, self._pinged_s) > _RTT_STALE_S
+        return silent and self.breaker.passes and self._options.adapt and bool(self._stages)
+
+    def in_background(self, work: Callable[[], object]) -> None:
+        """Do something in a thread, unless something is done there already; that the server fails is no matter."""
+        if not self._asking.acquire(blocking=False):
+            return
+
+        def ask() -> None:
+            try:
+                work()
+            except RemoteError:
+                _LOG.debug("asking in the background failed", exc_info=True)
+            finally:
+                self._asking.release()
+
+        threading.Thread(target=ask, name="asking", daemon=True).start()
+
+    def _greet(self, timeout_s: float) -> None:
+        for stage in self._stages.values():
+            self._client.check_stage(stage, timeout_s=timeout_s, codecs=self._codecs)
+        self._greeted = True
+
+    def _time_ping(self, timeout_s: float) -> None:
+        exchange = self._client.ping(timeout_s=timeout_s)
+        with self._lock:
+            self._estimator.link.observe(_observation(exchange))
+
+    def _saw_exchange(self, stage: RouteStage, exchange: Exchange, *, alone: bool) -> None:
+        with self._lock:
+            told = exchange.compute_s is not None
+            planned_s = stage.compute_s * self._estimator.server.value
+            server_s = (exchange.compute_s if told else planned_s) + (exchange.queue_s or 0.0)  # type: ignore[operator]
+            if told:
+                # Waiting counts as slowness: both grow with the server's load.
+                self._estimator.server.observe(stage.compute_s, server_s, time.perf_counter())
+            self._estimator.link.observe(_observation(exchange, server_s, alone=alone))
+
+    def _saw_fault(self, error: RemoteError, sent_bytes: int, taken_s: float) -> None:
+        if self._closed:
+            return  # that is no news of the server
+        if isinstance(error, TimedOut):
+            with self._lock:
+                self._estimator.link.gave_up(sent_bytes, taken_s)
+        self._client.drop_connections()
+        if self.breaker.passes:
+            _LOG.warning("the device goes on alone until the server is back: %s", error)
+        self.breaker.failed(wait_s=error.retry_after_s if isinstance(error, Busy) else None)
+
+
+def _observation(exchange: Exchange, server_s: float = 0.0, *, alone: bool = True) -> Observation:
+    return Observation(
+        exchange.begun_s + exchange.total_s,
+        exchange.until_first_byte_s,
+        exchange.receive_s,
+        exchange.sent_bytes,
+        exchange.received_bytes,
+        server_s,
+        # Beside others it waited for them, and tells no more than on a cold connection.
+        exchange.cold or not alone,
+    )

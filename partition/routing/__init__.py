@@ -1,0 +1,1 @@
+"""Input-dependent routing: time as a function of the input's length, networks of machines, routers, simulation."""
