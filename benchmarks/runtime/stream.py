@@ -68,7 +68,8 @@ def _of_model(name: str, settings: Settings) -> list[dict[str, Any]]:
         with folder() as home:
             plan.save(home / "out")
             saved = replace(load_plan(home / "out"), stages=choice.stages, messages=choice.messages)
-            device = SlowDevice(SLOWDOWN)
+            # Beside it threads send and receive on the same core.
+            device = SlowDevice(SLOWDOWN, own_time=True)
             with (
                 ServerProcess([home / "out"]) as server,
                 LinkProcess(server.port, *link_options(link)) as emulated,

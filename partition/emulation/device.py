@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -24,6 +25,9 @@ class SlowDevice:
         1 or more.
     clock : Clock, optional
         Default: real time.
+    own_time : bool
+        Multiply the processor time of the calling thread, and let what other threads took of its core count once: for a
+        runtime with one thread in a process that also sends and receives.
 
     Raises
     ------
@@ -32,8 +36,8 @@ class SlowDevice:
 
     Notes
     -----
-    What is multiplied is the time that passed while the function ran: keep its core free. `compute_s` holds that time
-    for the last call, before the multiplication.
+    Without `own_time` what is multiplied is the time that passed while the function ran: keep its core free.
+    `compute_s` holds the time of the last call before the multiplication.
 
     Examples
     --------
@@ -45,19 +49,22 @@ class SlowDevice:
     (2.0, 0.25)
     """
 
-    def __init__(self, slowdown: float = DEFAULT_SLOWDOWN, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, slowdown: float = DEFAULT_SLOWDOWN, *, clock: Clock | None = None, own_time: bool = False
+    ) -> None:
         if not (math.isfinite(slowdown) and slowdown >= 1):
             raise InputError(f"slow device: slowdown is {slowdown!r}, expected a finite number of 1 or more")
         self.slowdown = slowdown
         self.compute_s = 0.0
         self._clock: Clock = RealClock() if clock is None else clock
+        self._spent_s = time.thread_time if own_time else self._clock.now_s
 
     def run(self, work: Callable[[], _Result]) -> _Result:
-        """Call a function, wait until `slowdown` times its own time has passed, and return its result."""
-        start_s = self._clock.now_s()
+        """Call a function, wait `slowdown - 1` times its own time, and return its result."""
+        start_s = self._spent_s()
         result = work()
-        self.compute_s = self._clock.now_s() - start_s
-        self._clock.sleep_until(start_s + self.slowdown * self.compute_s)
+        self.compute_s = self._spent_s() - start_s
+        self._clock.sleep_until(self._clock.now_s() + (self.slowdown - 1) * self.compute_s)
         return result
 
 
