@@ -23,8 +23,10 @@ BENCHMARKS = {
     "accuracy": "predicted costs against the clock: measured, predicted, under load, and the cuts that follow",
     "batch": "the whole zoo x links x pairs of machines as one table: rows per second, and two workers against one",
     "big": "what planning and splitting a model of 2.3 GB costs in time and memory",
+    "codecs": "tensors that cross in fewer bytes: codecs against memcpy and zstd, latency against accuracy and error",
     "loading": "what load_graph costs against loading, shapes and opening, and how it grows with the nodes",
     "report": "what the report of a plan costs in time and size, for ResNet-50 and for a graph of 5,000 layers",
+    "routing": "which machine runs which input: published set-ups, oracle, curves over length, break-evens",
     "runtime": "plans on two machines: emulated links and traces, streams, busy servers, faults, many clients",
     "solvers": "what finding the best placement costs, against minimum-cut libraries and HiGHS",
     "neurosurgeon": "eight networks on simulated machines: the paper's tables of choices, gains, conditions",
@@ -34,7 +36,7 @@ BENCHMARKS = {
 # Modules that a benchmark needs beyond the library's own.
 EXTRAS = {"solvers": ("maxflow", "igraph", "ortools")}
 PAPERS = ("neurosurgeon", "wang", "dads")
-SECTIONED = (*PAPERS, "accuracy", "batch", "runtime", "solvers")
+SECTIONED = (*PAPERS, "accuracy", "batch", "codecs", "routing", "runtime", "solvers")
 NAME_WIDTH = max(map(len, BENCHMARKS)) + 2
 # Columns, where no terminal says.
 WIDTH = 140
@@ -156,7 +158,7 @@ def _check_models(parser: _Parser, given: argparse.Namespace) -> None:
     known, what = tuple(LIGHT_MODELS), "light model"
     if given.name == "accuracy":
         known, what = (*import_module("benchmarks.zoo").NETWORKS, *known), "network"
-    elif given.name == "batch" or given.name in PAPERS:
+    elif given.name in ("batch", "codecs", *PAPERS):
         known, what = tuple(import_module("benchmarks.zoo").NETWORKS), "network"
     unknown = next((name for name in given.models or () if name not in known), None)
     if unknown is not None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from partition.adaptation.conditions import ConditionRange, Conditions
     from partition.api import partition
     from partition.batch import BatchModel, BatchRow, BatchTable, ScaledMachine, solve_many
+    from partition.codecs.measure import calibrate_codecs
+    from partition.codecs.table import CodecTable, load_codecs
     from partition.energy.measure import measure_energy, measure_power
     from partition.energy.meter import EnergyMeter, SampledMeter
     from partition.energy.radio import Radio
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from partition.load.reading import LoadReading, read_load
     from partition.model_parts import ModelParts, load_parts, split_model
     from partition.plan import Plan
-    from partition.plan_records import Estimate, PlanMessage, PlanPart, PlanStage
+    from partition.plan_records import Estimate, PlanLoss, PlanMessage, PlanPart, PlanStage
     from partition.remote.errors import RemoteError
     from partition.remote.options import RemoteOptions
     from partition.remote.records import RunRecord
@@ -39,6 +41,12 @@ if TYPE_CHECKING:
     from partition.routing.length_models import LengthModel
     from partition.routing.length_plan import LengthPlan, load_length_plan
     from partition.routing.lengths_file import LengthTimings, load_lengths
+    from partition.routing.live import RoutedSession, open_routed
+    from partition.routing.network import MachineNetwork, RoutedLink, RoutedMachine, load_network
+    from partition.routing.outcome import Simulation
+    from partition.routing.profiles import LinkProfile
+    from partition.routing.router import Router
+    from partition.routing.simulator import simulate
     from partition.routing.sweep import measure_lengths
     from partition.runtime.session import SplitSession
     from partition.runtime.verify import Verification
@@ -67,6 +75,7 @@ _HOMES = {
     "BatchModel": "partition.batch",
     "BatchRow": "partition.batch",
     "BatchTable": "partition.batch",
+    "CodecTable": "partition.codecs.table",
     "ConditionRange": "partition.adaptation.conditions",
     "Conditions": "partition.adaptation.conditions",
     "EnergyMeter": "partition.energy.meter",
@@ -78,12 +87,15 @@ _HOMES = {
     "LengthPlan": "partition.routing.length_plan",
     "LengthTimings": "partition.routing.lengths_file",
     "Link": "partition.links",
+    "LinkProfile": "partition.routing.profiles",
     "LoadMonitor": "partition.load.monitor",
     "LoadReading": "partition.load.reading",
     "Machine": "partition.latency.machines",
+    "MachineNetwork": "partition.routing.network",
     "ModelError": "graph_io",
     "ModelParts": "partition.model_parts",
     "Plan": "partition.plan",
+    "PlanLoss": "partition.plan_records",
     "PlanMessage": "partition.plan_records",
     "PlanPart": "partition.plan_records",
     "PlanStage": "partition.plan_records",
@@ -92,10 +104,15 @@ _HOMES = {
     "RemoteError": "partition.remote.errors",
     "RemoteOptions": "partition.remote.options",
     "RemoteSession": "partition.remote.session",
+    "RoutedLink": "partition.routing.network",
+    "RoutedMachine": "partition.routing.network",
+    "RoutedSession": "partition.routing.live",
+    "Router": "partition.routing.router",
     "RunRecord": "partition.remote.records",
     "SampledMeter": "partition.energy.meter",
     "ScaledMachine": "partition.batch",
     "Server": "partition.serve",
+    "Simulation": "partition.routing.outcome",
     "SolverError": "solvers",
     "SplitSession": "partition.runtime.session",
     "Tensor": "graph_io",
@@ -108,11 +125,14 @@ _HOMES = {
     "WorkloadPlacement": "partition.workload_placement",
     "annotate": "partition.latency.annotate",
     "calibrate": "partition.latency.calibrate",
+    "calibrate_codecs": "partition.codecs.measure",
     "light_model": "graph_io",
+    "load_codecs": "partition.codecs.table",
     "load_graph": "graph_io",
     "load_length_plan": "partition.routing.length_plan",
     "load_lengths": "partition.routing.lengths_file",
     "load_machine": "partition.latency.machines",
+    "load_network": "partition.routing.network",
     "load_parts": "partition.model_parts",
     "load_plan": "partition.saved",
     "load_timings": "partition.latency.timings",
@@ -121,10 +141,12 @@ _HOMES = {
     "measure_energy": "partition.energy.measure",
     "measure_lengths": "partition.routing.sweep",
     "measure_power": "partition.energy.measure",
+    "open_routed": "partition.routing.live",
     "partition": "partition.api",
     "partition_by_length": "partition.routing.by_length",
     "read_load": "partition.load.reading",
     "shipped_machines": "partition.latency.machines",
+    "simulate": "partition.routing.simulator",
     "single_tensor_cuts": "graph_io",
     "solve_many": "partition.batch",
     "split_model": "partition.model_parts",
@@ -135,6 +157,7 @@ __all__ = [
     "BatchModel",
     "BatchRow",
     "BatchTable",
+    "CodecTable",
     "ConditionRange",
     "Conditions",
     "EnergyMeter",
@@ -146,12 +169,15 @@ __all__ = [
     "LengthPlan",
     "LengthTimings",
     "Link",
+    "LinkProfile",
     "LoadMonitor",
     "LoadReading",
     "Machine",
+    "MachineNetwork",
     "ModelError",
     "ModelParts",
     "Plan",
+    "PlanLoss",
     "PlanMessage",
     "PlanPart",
     "PlanStage",
@@ -160,10 +186,15 @@ __all__ = [
     "RemoteError",
     "RemoteOptions",
     "RemoteSession",
+    "RoutedLink",
+    "RoutedMachine",
+    "RoutedSession",
+    "Router",
     "RunRecord",
     "SampledMeter",
     "ScaledMachine",
     "Server",
+    "Simulation",
     "SolverError",
     "SplitSession",
     "Tensor",
@@ -176,11 +207,14 @@ __all__ = [
     "WorkloadPlacement",
     "annotate",
     "calibrate",
+    "calibrate_codecs",
     "light_model",
+    "load_codecs",
     "load_graph",
     "load_length_plan",
     "load_lengths",
     "load_machine",
+    "load_network",
     "load_parts",
     "load_plan",
     "load_timings",
@@ -189,10 +223,12 @@ __all__ = [
     "measure_energy",
     "measure_lengths",
     "measure_power",
+    "open_routed",
     "partition",
     "partition_by_length",
     "read_load",
     "shipped_machines",
+    "simulate",
     "single_tensor_cuts",
     "solve_many",
     "split_model",

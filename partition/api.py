@@ -20,17 +20,20 @@ from partition.links import Link
 from partition.load.model import parse_load
 from partition.load.reading import LoadReading
 from partition.plan import Plan
-from partition.problem import Objective, OutputOn, build_bridge
+from partition.problem import Bridge, Coded, Objective, OutputOn, build_bridge, schedule
 from partition.units import check_threads, parse_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from partition.codecs.planning import CodecsLike
 
 MachineLike = str | PathLike[str] | Machine | Timings
 _Value = TypeVar("_Value")
 Method = Literal["auto", "chain", "dp", "min-cut", "milp"]
 STILL_THE_INPUT = DATA_MOVEMENT | {"QuantizeLinear", "DequantizeLinear"}
 """Operators whose output shows as much as their input."""
+DEFAULT_MAX_LOSS = 0.01
 DEFAULT_DEVICE, DEFAULT_SERVER = "raspberry-pi-4", "xeon-server"
 
 
@@ -55,6 +58,8 @@ def partition(
     cut: Iterable[str] | None = None,
     max_server_visits: int | None = 1,
     adapt: "str | Mapping[str, Any] | ConditionRange | None" = None,
+    codecs: "CodecsLike | None" = None,
+    max_loss: float = DEFAULT_MAX_LOSS,
     method: Method = "auto",
     regression: str = NAME,
 ) -> Plan:
@@ -107,6 +112,11 @@ def partition(
         The conditions that the plan is to follow while it runs: ``"1Mbps..50Mbps"``, or ranges by name, as
         `ConditionRange.parse` takes them. The model is then cut wherever a placement that is best under some of them
         cuts, so that switching loads nothing; all of it has to fit into the device.
+    codecs : path or CodecTable, optional
+        What `calibrate_codecs` measured on this model, or its file: tensors then cross by these codecs where that saves
+        time. Cut and codecs are chosen together.
+    max_loss : float
+        The most that a plan with codecs may lose, by the metric of `codecs`.
     method : {"auto", "chain", "dp", "min-cut", "milp"}
         Which solver; "auto" picks the first that takes the problem.
     regression : str
@@ -172,6 +182,14 @@ def partition(
         max_server_visits=max_server_visits,
     )
     readers = _input_readers(graph) if keep_inputs else {}
+    planner = None
+    if codecs is not None:
+        _check_uncoded(objective, over)
+        from partition.codecs.planning import CodecPlanner
+
+        planner = CodecPlanner(
+            graph, codecs, max_loss=max_loss, latency_s=latencies, link=link, excluded=tuple(encoded)
+        )
     wanted = next((name for name in graph.graph["inputs"] if name in graph.graph["outputs"]), None)
     if keep_inputs and output_on == "server" and wanted is not None:
         raise InputError(
@@ -193,11 +211,42 @@ def partition(
             f"keep_inputs holds input '{readers[leaking]}' on the device, and this cut puts layer '{leaking}', which "
             "reads it, on the server; cut behind that layer, or leave keep_inputs out"
         )
+    placement = solution.placement if head is None else bridge.placement(head)
+    uncoded, coded, optimum = bridge, None, None
+    if planner is not None:
+
+        def build(crossings: Coded) -> Bridge:
+            return build_bridge(
+                graph,
+                latencies,
+                link,
+                objective=objective,
+                output_on=output_on,
+                input_bytes=encoded,
+                power=power,
+                conversion_s=graph.graph["conversion_s"],
+                max_server_visits=max_server_visits,
+                coded=crossings,
+            )
+
+        def best(bridge: Bridge) -> solvers.Solution:
+            return solvers.solve(bridge.pinned_to_device(readers) if readers else bridge.objective, method)
+
+        coded = planner.choose(build, best)
+        solution, bridge = coded.choice.solution, coded.choice.bridge
+        if head is None:
+            placement = solution.placement
+        else:
+            optimum = schedule(bridge, solution.placement)
+            coded = planner.choose(build, lambda one: solvers.Solution.of(one.objective, placement, "given"))
+            bridge = coded.choice.bridge
+        problem = bridge.pinned_to_device(readers) if readers else bridge.objective
+        notes = (*notes, *coded.notes)
     return assemble_plan(
         graph,
         bridge,
         solution,
-        placement=solution.placement if head is None else bridge.placement(head),
+        placement=placement,
         named_cut=None if named_cut is None else frozenset(named_cut),
         objective=objective,
         output_on=output_on,
@@ -210,6 +259,9 @@ def partition(
         choices=choices,
         adapts_to=over,
         basis=PlanBasis(bridge, problem, power, layer_types(graph)),
+        loss=None if coded is None else coded.loss,
+        uncoded=None if coded is None else uncoded,
+        optimum=optimum,
     )
 
 
@@ -231,6 +283,14 @@ def _adaptable(
     if input_bytes:
         raise InputError("adapt cannot be used with input_bytes: what is sent has to be encoded by the caller")
     return ConditionRange.parse(adapt, link)
+
+
+def _check_uncoded(objective: Objective, over: ConditionRange | None) -> None:
+    """Refuse what codecs cannot be used with."""
+    if objective != "latency":
+        raise InputError(f"codecs are priced in time, and the objective is {objective!r}; leave one of them out")
+    if over is not None:
+        raise InputError("codecs are chosen for one cut, and adapt moves between several; leave one of them out")
 
 
 def _check_choice(name: str, value: str, legal: tuple[str, ...]) -> None:

@@ -16,7 +16,16 @@ from partition.latency.timings import Timings
 from partition.links import Link
 from partition.memory import part_memory_bytes, part_weight_bytes
 from partition.plan import Plan
-from partition.plan_records import Estimate, MachineInfo, ModelInfo, PlanChoice, PlanPart, PlanStage, TensorInfo
+from partition.plan_records import (
+    Estimate,
+    MachineInfo,
+    ModelInfo,
+    PlanChoice,
+    PlanLoss,
+    PlanPart,
+    PlanStage,
+    TensorInfo,
+)
 from partition.problem import Bridge, IntArray, Objective, OutputOn, Schedule, schedule
 from solvers.solution import PROOF_TOLERANCE
 
@@ -39,6 +48,9 @@ def assemble_plan(
     choices: Choices | None = None,
     adapts_to: ConditionRange | None = None,
     basis: PlanBasis | None = None,
+    loss: PlanLoss | None = None,
+    uncoded: Bridge | None = None,
+    optimum: Schedule | None = None,
 ) -> Plan:
     """Put a placement into the form of a plan and compare it with the simple ones.
 
@@ -58,18 +70,26 @@ def assemble_plan(
         For a plan that adapts: the placements that it switches between, the cheapest of which it starts with.
     basis
         What it was chosen from, for its report.
+    loss, uncoded
+        For a plan with codecs: what they lose, and the problem without them, for what the plan is compared with.
+    optimum
+        What a cut of the user's is compared with, if not the solution of `bridge`.
     """
     chosen = schedule(bridge, placement) if choices is None else choices.schedules[choices.best()]
     compared = []
     if named_cut is not None:
-        compared.append(_estimate("the optimum", graph, bridge, schedule(bridge, solution.placement)))
+        best = schedule(bridge, solution.placement) if optimum is None else optimum
+        compared.append(_estimate("the optimum", graph, bridge, best))
     simple = {"all on the device": frozenset(bridge.layers)}
     if not keep_inputs:
         simple["all on the server"] = frozenset()
+    plain = bridge if uncoded is None else uncoded
     for name, head in simple.items():
-        compared.append(_estimate(name, graph, bridge, schedule(bridge, bridge.placement(head))))
+        compared.append(_estimate(name, graph, plain, schedule(plain, plain.placement(head))))
+    if uncoded is not None and any(message.coded for message in chosen.messages):
+        compared.append(_estimate("the same cut without codecs", graph, plain, schedule(plain, placement)))
     if choices is None:
-        parts, stages = _parts_and_stages(graph, chosen)
+        parts, stages = parts_and_stages(graph, chosen)
         routes: tuple[PlanChoice, ...] = ()
     else:
         parts, routes = _shared_parts(graph, choices)
@@ -100,6 +120,7 @@ def assemble_plan(
         source=graph,
         choices=routes,
         adapts_to=adapts_to,
+        loss=loss,
     ).with_basis(basis)
 
 
@@ -202,14 +223,21 @@ def _memory_bytes(graph: LayerGraph, cost: Schedule, machine: str) -> int:
     return sum(part_memory_bytes(graph, stage.layers) for stage in cost.stages if stage.machine == machine)
 
 
-def _parts_and_stages(graph: LayerGraph, chosen: Schedule) -> tuple[tuple[PlanPart, ...], tuple[PlanStage, ...]]:
-    computing = [stage for stage in chosen.stages if stage.layers]
+def parts_and_stages(graph: LayerGraph, chosen: Schedule) -> tuple[tuple[PlanPart, ...], tuple[PlanStage, ...]]:
+    """Describe the parts of a placement, with the codecs of its messages, and the stages that run them."""
+    # A device that runs no layer may still encode an input.
+    encoding = [stage for stage in chosen.stages[:1] if any(message.coded for message in chosen.messages[:1])]
+    computing = [stage for stage in chosen.stages if stage.layers or stage in encoding]
     files = [f"part-{number}.{stage.machine}.onnx" for number, stage in enumerate(computing)]
     parts = describe_parts(graph, [stage.layers for stage in computing], files)
     stages = []
     for stage in chosen.stages:
-        numbers = (computing.index(stage),) if stage.layers else ()
+        numbers = (computing.index(stage),) if stage in computing else ()
         stages.append(PlanStage(stage.machine, numbers, len(stage.layers), stage.compute_s))
+    if any(message.coded for message in chosen.messages):
+        from partition.codecs.parts import coded_parts
+
+        parts = coded_parts(graph, parts, stages, chosen.messages)
     return parts, tuple(stages)
 
 
@@ -238,6 +266,9 @@ def describe_parts(graph: LayerGraph, layers: Sequence[tuple[str, ...]], files: 
         The name of each part's file.
     """
     tensors: dict[str, Tensor] = graph.graph["tensors"] | graph.graph["constant_outputs"]
+    # A part without layers, which encodes alone, puts out no constant either.
+    computing = iter(part_interfaces(graph, [own for own in layers if own]))
+    interfaces = [next(computing) if own else ((), ()) for own in layers]
     return tuple(
         PlanPart(
             file=file,
@@ -247,7 +278,7 @@ def describe_parts(graph: LayerGraph, layers: Sequence[tuple[str, ...]], files: 
             weight_bytes=part_weight_bytes(graph, own),
             memory_bytes=part_memory_bytes(graph, own),
         )
-        for file, own, (inputs, outputs) in zip(files, layers, part_interfaces(graph, layers), strict=True)
+        for file, own, (inputs, outputs) in zip(files, layers, interfaces, strict=True)
     )
 
 

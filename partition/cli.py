@@ -33,6 +33,7 @@ from partition.arguments import (
     visits,
 )
 from partition.batch_command import batch
+from partition.codecs_command import calibrate_codecs
 from partition.emulate_command import emulate
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
 from partition.export_command import export
@@ -41,8 +42,10 @@ from partition.latency.machines import shipped_machines
 from partition.machine_commands import calibrate, profile
 from partition.parts_command import parts
 from partition.report_command import report
+from partition.route_command import route
 from partition.run_command import run
 from partition.serve_command import serve
+from partition.simulate_command import simulate
 from partition.terminal import CLOSED_PIPE_CODE, console, drop_output, fail, print_plan, show_json, steps, system_reason
 
 if TYPE_CHECKING:
@@ -163,6 +166,15 @@ def split(
     input_bytes: Annotated[
         list[str] | None, typer.Option(metavar="INPUT=SIZE", help="Wire size of an encoded input; repeatable.")
     ] = None,
+    codecs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What calibrate-codecs wrote: tensors cross in fewer bytes.",
+            show_default="as they are",
+        ),
+    ] = None,
+    max_loss: Annotated[float, typer.Option(help="The most that codecs may lose, by the metric of --codecs.")] = 0.01,
     keep_inputs: Annotated[
         bool, typer.Option("--keep-inputs", help="No model input may leave the device; what is computed from it may.")
     ] = False,
@@ -239,6 +251,8 @@ def split(
             max_server_visits=visits(max_server_visits),
             adapt=ranges(adapt),
             input_bytes=pairs(input_bytes, "--input-bytes"),
+            codecs=codecs,
+            max_loss=max_loss,
             keep_inputs=keep_inputs,
             threads=_given(device=device_threads, server=server_threads),
             load=_given(device=device_load, server=server_load),
@@ -309,7 +323,10 @@ app.command()(report)
 app.command()(export)
 app.command()(profile)
 app.command()(calibrate)
+app.command("calibrate-codecs")(calibrate_codecs)
 app.command()(emulate)
+app.command()(route)
+app.command()(simulate)
 
 
 @app.command()

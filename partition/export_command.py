@@ -24,7 +24,7 @@ def export(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write what the server runs as a model repository for Triton."""
+    """Write the stages of the server for Triton."""
     from partition.export.triton import export_triton
 
     with steps(1) as step:

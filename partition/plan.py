@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, overload
 
 from partition.errors import InputError
 from partition.links import Link
-from partition.plan_records import Estimate, MachineInfo, ModelInfo, PlanChoice, PlanMessage, PlanPart, PlanStage
+from partition.plan_records import (
+    Estimate,
+    MachineInfo,
+    ModelInfo,
+    PlanChoice,
+    PlanLoss,
+    PlanMessage,
+    PlanPart,
+    PlanStage,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,6 +91,8 @@ class Plan(_Beside):
         Placements of the same parts among which one is best under any conditions of `adapts_to`, and some for streams;
         this plan's own is among them. Empty for a plan that does not adapt.
     adapts_to : ConditionRange or None
+    loss : PlanLoss or None
+        What the codecs of its messages lose; None for a plan that was made without codecs.
     source : networkx.DiGraph or pathlib.Path
         The layer graph that it was planned from, or the folder that it was loaded from.
     """
@@ -112,6 +123,7 @@ class Plan(_Beside):
     source: "LayerGraph | Path"
     choices: tuple[PlanChoice, ...] = ()
     adapts_to: "ConditionRange | None" = None
+    loss: PlanLoss | None = None
 
     @property
     def basis(self) -> "PlanBasis | None":
@@ -337,7 +349,8 @@ class Plan(_Beside):
         tolerance : float
             Allowed maximum of |parts - whole| over the maximum of |whole|, for each output. Integers must be equal. If
             not given: 1e-5, or four units in the last place where the model computes in float16 or bfloat16; for an
-            output that quantising operators lead to, one quantisation step. What is drawn at random is not compared.
+            output that quantising operators lead to, one quantisation step; for a plan with codecs, what it says that
+            they may lose. What is drawn at random is not compared.
         threads : int, optional
         timing : bool
             Also time each stage here, on the first input, and compare with what was predicted for it. That says how

@@ -1,10 +1,11 @@
 """``plan.json``: a plan as plain JSON values, and back with every field checked. Described in docs/files.md."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from graph_io.codecs import CODECS, LOSSLESS
 from partition.adaptation.conditions import ConditionRange
 from partition.errors import InputError
 from partition.files import FieldReader
@@ -15,6 +16,7 @@ from partition.plan_records import (
     MachineInfo,
     ModelInfo,
     PlanChoice,
+    PlanLoss,
     PlanMessage,
     PlanPart,
     PlanStage,
@@ -41,7 +43,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "server": asdict(plan.server),
         "parts": [asdict(part) for part in plan.parts],
         "stages": [asdict(stage) for stage in plan.stages],
-        "messages": [asdict(message) for message in plan.messages],
+        "messages": [_message_to_json(message) for message in plan.messages],
         "estimates": [{**asdict(one), "latency_s": one.latency_s} for one in plan.estimates],
         "chosen_by": plan.chosen_by,
         "method": plan.method,
@@ -53,9 +55,21 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "runtime_version": plan.runtime_version,
         "assumptions": list(plan.assumptions),
         "encoded_inputs": plan.encoded_inputs,
-        "choices": [asdict(choice) for choice in plan.choices],
+        "choices": [
+            {**asdict(choice), "messages": [_message_to_json(message) for message in choice.messages]}
+            for choice in plan.choices
+        ],
         "adapts_to": None if plan.adapts_to is None else plan.adapts_to.to_json(),
+        **({} if plan.loss is None else {"loss": asdict(plan.loss)}),
     }
+
+
+def _message_to_json(message: PlanMessage) -> dict[str, Any]:
+    # Without codecs the fields of codecs are left out.
+    fields = asdict(message)
+    if not message.codecs:
+        del fields["codecs"], fields["raw_bytes"]
+    return fields
 
 
 def plan_from_json(content: dict[str, Any], source: str, folder: Path) -> Plan:
@@ -102,6 +116,8 @@ def plan_from_json(content: dict[str, Any], source: str, folder: Path) -> Plan:
         choices=tuple(_read_choice(one) for one in fields.objects("choices")),
         adapts_to=None if (over := fields.optional_object("adapts_to")) is None else ConditionRange.from_json(over),
     )
+    if "loss" in fields.names():
+        plan = replace(plan, loss=_read_loss(fields.object("loss")))
     fields.finish()
     _check_numbers(plan, fields)
     return plan
@@ -177,10 +193,10 @@ def _check_route(
                 fields.refuse(f"{where}messages[{number - 1}].tensors", messages[number - 1].tensors, legal)
             here[stage.machine].update(one.name for one in part.outputs)
         for message in messages[number : number + 1]:
-            if not here[stage.machine].issuperset(message.tensors):
+            if not here[stage.machine].issuperset(message.carried):
                 legal = f"tensors that the {stage.machine} has by then"
-                fields.refuse(f"{where}messages[{number}].tensors", message.tensors, legal)
-            here["server" if stage.machine == "device" else "device"].update(message.tensors)
+                fields.refuse(f"{where}messages[{number}].tensors", message.carried, legal)
+            here["server" if stage.machine == "device" else "device"].update(message.carried)
 
 
 def read_model(fields: FieldReader) -> ModelInfo:
@@ -264,6 +280,7 @@ def _read_choice(fields: FieldReader) -> PlanChoice:
 
 
 def _read_message(fields: FieldReader) -> PlanMessage:
+    coded = "codecs" in fields.names()
     message = PlanMessage(
         after_stage=fields.whole("after_stage"),
         direction=_choice(fields, "direction", ("uplink", "downlink")),
@@ -271,9 +288,27 @@ def _read_message(fields: FieldReader) -> PlanMessage:
         size_bytes=fields.whole("size_bytes"),
         transfer_s=fields.non_negative("transfer_s"),
         delay_s=fields.non_negative("delay_s"),
+        codecs=fields.texts("codecs") if coded else (),
+        raw_bytes=fields.whole("raw_bytes") if coded else None,
     )
     fields.finish()
+    if coded and (len(message.codecs) != len(message.tensors) or not {LOSSLESS, *CODECS}.issuperset(message.codecs)):
+        fields.refuse("codecs", message.codecs, f"one of {', '.join((LOSSLESS, *CODECS))} for each of the tensors")
     return message
+
+
+def _read_loss(fields: FieldReader) -> PlanLoss:
+    loss = PlanLoss(
+        metric=fields.text("metric"),
+        max_loss=fields.non_negative("max_loss"),
+        loss=fields.real("loss"),
+        output_error=fields.non_negative("output_error"),
+        measured=fields.boolean("measured"),
+        n_inputs=fields.whole("n_inputs"),
+        data=fields.text("data"),
+    )
+    fields.finish()
+    return loss
 
 
 def _read_estimate(fields: FieldReader) -> Estimate:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from graph_io.codecs import LOSSLESS, carried_names
+
 Role = Literal["device", "server"]
 
 
@@ -131,7 +133,11 @@ class PlanStage:
 
 @dataclass(frozen=True, slots=True)
 class PlanMessage:
-    """What travels between two stages; bytes as priced on the wire."""
+    """What travels between two stages; bytes as priced on the wire.
+
+    `codecs` are those of the tensors, "none" for one that crosses as it is, and `raw_bytes` is what all of them would
+    take without; empty and None in a plan without codecs.
+    """
 
     after_stage: int
     direction: Literal["uplink", "downlink"]
@@ -139,6 +145,52 @@ class PlanMessage:
     size_bytes: int
     transfer_s: float
     delay_s: float
+    codecs: tuple[str, ...] = ()
+    raw_bytes: int | None = None
+
+    @property
+    def coded(self) -> dict[str, str]:
+        """The tensors that do not cross as they are, each with its codec."""
+        pairs = zip(self.tensors, self.codecs, strict=bool(self.codecs))
+        return {tensor: codec for tensor, codec in pairs if codec != LOSSLESS}
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """Names of what crosses: a codec sends several tensors in place of one."""
+        coded = self.coded
+        return tuple(one for name in self.tensors for one in carried_names(name, coded.get(name, LOSSLESS)))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLoss:
+    """What the codecs of a plan cost in precision.
+
+    Attributes
+    ----------
+    metric : str
+        Name of the measure.
+    max_loss : float
+        The bound that was given.
+    loss : float
+        Of this plan, by that measure.
+    output_error : float
+        Of this plan: the largest error of an output over the output's largest value.
+    measured : bool
+        Whether both were measured with all codecs of this plan at once; if not, they are the sums of what each was
+        measured to lose alone.
+    n_inputs : int
+        How many inputs they were measured on.
+    data : str
+        Where these come from.
+    """
+
+    metric: str
+    max_loss: float
+    loss: float
+    output_error: float
+    measured: bool
+    n_inputs: int
+    data: str
 
 
 @dataclass(frozen=True, slots=True)

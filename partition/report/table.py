@@ -4,7 +4,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from partition.plan import Plan
-from partition.plan_records import Estimate, PlanChoice
+from partition.plan_records import Estimate, PlanChoice, PlanLoss, PlanMessage
 from partition.units import format_duration
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def _plain_lines(plan: Plan) -> list[str]:
             names = _names(message.tensors) if message.tensors else "only the request"
             time = _ms(message.transfer_s + message.delay_s)
             lines.append(f"  {message.direction}: {names}, {format_bytes(message.size_bytes)}, {time} ms")
+            lines += [f"    {line}" for line in _codec_lines(message)]
     return lines
 
 
@@ -69,12 +70,33 @@ def plan_view(plan: Plan) -> "Group":
         *([Text(_UNCERTAINTY_NOTE)] if plan.estimates[0].deviation_s else []),
         _comparison_table(plan),
     ]
+    if plan.loss is not None and any(message.coded for message in plan.messages):
+        lines.append(Text(_loss_note(plan.loss)))
     if plan.adapts_to is not None:
         lines += [Text(_adapting_note(plan)), _choice_table(plan)]
     if plan.assumptions:
         lines.append(Text("assumed:"))
         lines += [Padding(Text(f"- {one}"), (0, 0, 0, 2)) for one in plan.assumptions]
     return Group(*lines)
+
+
+def _codec_lines(message: PlanMessage) -> list[str]:
+    """Say by which codecs the tensors of a message cross."""
+    if not message.coded or message.raw_bytes is None:
+        return []
+    ratio = message.raw_bytes / max(message.size_bytes, 1)
+    whole = f"{ratio:.2f} times fewer bytes than {format_bytes(message.raw_bytes)}"
+    shown = [f"{name} as {codec}" for name, codec in list(message.coded.items())[:3]]
+    more = len(message.coded) - len(shown)
+    return [f"{', '.join(shown)}{f' and {more} more' if more else ''}: {whole}"]
+
+
+def _loss_note(loss: PlanLoss) -> str:
+    how = "measured" if loss.measured else "assumed: the sum of single codecs, measured"
+    return (
+        f"loss   {loss.loss:.3g} by {loss.metric} (allowed {loss.max_loss:g}), outputs off by {loss.output_error:.2g} "
+        f"of their largest value: {how} on {loss.data}"
+    )
 
 
 def _adapting_note(plan: Plan) -> str:
@@ -236,6 +258,8 @@ def _stage_table(plan: Plan) -> "Table":
             names = _names(message.tensors) if message.tensors else "only the request"
             time = _ms(message.transfer_s + message.delay_s)
             _add_row(table, f"  {message.direction}", names, "", time, format_bytes(message.size_bytes))
+            for line in _codec_lines(message):
+                _add_row(table, "", line)
     _add_row(table, "total", "", str(plan.model.n_layers), _ms(plan.latency_s), style="bold")
     return table
 

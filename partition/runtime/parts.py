@@ -29,10 +29,9 @@ def part_bytes(plan: Runnable) -> list[bytes]:
     """
     if not isinstance(plan.source, Path):
         # Here, because cutting needs onnx, which a device that only runs saved plans need not have.
-        from graph_io import split
+        from partition.codecs.parts import emitted_parts
 
-        submodels = split(plan.source, [part.layers for part in plan.parts])
-        return [submodel.proto.SerializeToString() for submodel in submodels]
+        return emitted_parts(plan.source, plan.parts)
     contents = []
     for part in plan.parts:
         path = plan.source / part.file

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graph_io import runtime_reason
+from graph_io.codecs import coded_name
 from partition.errors import InputError
 from partition.plan import Plan, Runnable
 from partition.plan_records import ModelInfo, TensorInfo
@@ -207,6 +208,7 @@ class Step:
         """Run the part and return its outputs in their order."""
         if self.numpy:
             produced: list[Any] = self.session.run(list(self.outputs), dict(values))
+            self._check_scales(produced)
             return produced
         # bfloat16 and its kind stay in the runtime's own containers on their way from part to part.
         from graph_io.inputs import runtime_value
@@ -218,7 +220,19 @@ class Step:
         }
         results = self.session.run_with_ort_values(list(self.outputs), wrapped)
         types = [_numpy_type(value.data_type()) for value in results]
-        return [value if kind is None else value.numpy() for value, kind in zip(results, types, strict=True)]
+        produced = [value if kind is None else value.numpy() for value, kind in zip(results, types, strict=True)]
+        self._check_scales(produced)
+        return produced
+
+    def _check_scales(self, produced: list[Any]) -> None:
+        """Refuse what a codec made of features that are not finite; its scale shows that."""
+        for name, value in zip(self.outputs, produced, strict=True):
+            coded = coded_name(name)
+            if coded is not None and coded[2] == "scale" and not np.all(np.isfinite(value)):
+                raise InputError(
+                    f"{self.name}: tensor '{coded[0]}' holds NaN or infinity, or values beyond float32, which codec "
+                    f"'{coded[1]}' cannot carry; check the input, or plan without codecs"
+                )
 
 
 def open_step(name: str, session: "onnxruntime.InferenceSession") -> Step:

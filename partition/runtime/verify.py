@@ -9,6 +9,7 @@ import numpy as np
 
 from partition.errors import InputError
 from partition.plan import Plan, Runnable
+from partition.plan_records import PlanLoss
 from partition.runtime.parts import open_part, session_options
 from partition.runtime.session import Array, open_step
 from partition.runtime.timing import StageTiming, time_stages
@@ -242,6 +243,8 @@ def verify_plan(
     whole = _whole_model(plan, model)
     names = plan.model.output_names
     drawn = refuse_draws(whole, names)
+    if tolerance is None and isinstance(plan, Plan) and plan.loss is not None:
+        tolerance = max(_stated_error(plan.loss), _TOLERANCES[least_precise_float(whole)])
     allowed = _TOLERANCES[least_precise_float(whole)] if tolerance is None else tolerance
     steps = output_steps(whole) if tolerance is None else {}
     options = session_options(threads=threads, weights=whole.weights)
@@ -264,6 +267,11 @@ def verify_plan(
     stages = time_stages(plan, trials[0], threads=threads) if timing and isinstance(plan, Plan) else ()
     compared = tuple(judge.verdict(allowed, len(trials)) for judge in judges.values())
     return Verification(compared, len(trials), allowed, stages)
+
+
+def _stated_error(loss: PlanLoss) -> float:
+    """Return how far a plan says that codecs may move its outputs, relative to the largest value of each."""
+    return loss.max_loss if loss.metric == "max-relative-error" else loss.output_error
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ from tests.scale import scaled
 
 COMMANDS = (
     *("inspect", "batch", "split", "run", "parts", "serve", "report"),
-    *("export", "profile", "calibrate", "emulate", "demo"),
+    *("export", "profile", "calibrate", "calibrate-codecs", "emulate", "route", "simulate", "demo"),
 )
 CHAIN = "chain.onnx"
 

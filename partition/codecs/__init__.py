@@ -1,0 +1,1 @@
+"""Codecs of what crosses: measured on a model and its data, chosen together with the cut, put into the parts."""
