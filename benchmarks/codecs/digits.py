@@ -32,8 +32,8 @@ class Trained:
 
 def trained_network(channels: tuple[int, ...], epochs: int, *, seed: int) -> Trained:
     """Train the network; a few seconds an epoch."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
+    from threadpoolctl import threadpool_limits
 
     digits = load_digits()
     draw = np.random.default_rng(seed)
