@@ -73,7 +73,10 @@ def test_its_rows(result):
         (["accuracy", "--models", "resnet"], "network 'resnet' does not exist"),
         (["emit", "--models", "mnist"], "light model 'mnist' does not exist"),
         (["accuracy", "--only", "guess"], "section 'guess' does not exist; the sections are speed, measured"),
-        (["emit", "--machine", "x.json"], "--machine is for the benchmark accuracy, not for 'emit'"),
+        (
+            ["emit", "--machine", "x.json"],
+            "--machine is for the benchmark accuracy, neurosurgeon, wang, dads, not for 'emit'",
+        ),
         (["accuracy", "--machine", "no-such.json"], "--machine: unknown machine 'no-such.json'"),
     ],
 )

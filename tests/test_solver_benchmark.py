@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.__main__ import main
+from benchmarks.__main__ import SECTIONED, main
 from benchmarks.section import seconds
 from benchmarks.settings import Settings
 from benchmarks.solvers import SECTIONS, graphs, light, topologies
@@ -293,7 +293,7 @@ def test_wrong_optima_of_ours_are_found(monkeypatch):
     [
         (("solvers", "--only", "widest"), "section 'widest' does not exist; the sections are batch, single, large"),
         (("solvers", "--workloads", "no-such-folder"), "--workloads 'no-such-folder' is not a folder"),
-        (("emit", "--only", "batch"), "--only is for the benchmark accuracy, runtime, solvers, not for 'emit'"),
+        (("emit", "--only", "batch"), f"--only is for the benchmark {', '.join(SECTIONED)}, not for 'emit'"),
         (("emit", "--workloads", "."), "--workloads is for the benchmark solvers"),
     ],
 )

@@ -69,7 +69,7 @@ def _row(name: str, priced: PricedModel, found: ModelRows, prepared_s: float, ti
 
 def _compared(model: Any, found: ModelRows, batch: BatchSettings) -> dict[str, Any]:
     """Plan a sample of rows one by one, from a graph that is loaded already, and compare the values."""
-    graph = load(model, {}, "layer")
+    graph, _ = load(model, {}, "layer")
     plain = [at for at, (device, server) in enumerate(PAIRS) if isinstance(device, str) and isinstance(server, str)]
     random = np.random.default_rng([SEED, found.n_layers or 0])
     timings_s, largest = [], 0.0

@@ -45,7 +45,8 @@ def write_rows(path: Path, blocks: Iterable[ModelRows]) -> Iterator[ModelRows]:
     Raises
     ------
     InputError
-        See `check_ending`; the file cannot be written. Nothing is left then, nor where the iteration is given up.
+        See `check_ending`; the file cannot be written. Nothing is left then, nor where the iteration is given up, nor
+        where `blocks` raises something, which is passed on as it is.
     """
     check_ending(path)
     writer = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}[path.suffix.lower()]
@@ -56,12 +57,25 @@ Writer = Callable[[Path], AbstractContextManager[Callable[[ModelRows], None]]]
 
 
 def _written(path: Path, blocks: Iterable[ModelRows], writer: Writer) -> Iterator[ModelRows]:
+    foreign: OSError | None = None
+
+    def given() -> Iterator[ModelRows]:
+        nonlocal foreign
+        try:
+            yield from blocks
+        except OSError as error:
+            # A cluster's lost connection, for one: nothing that is about this file.
+            foreign = error
+            raise
+
     try:
         with draft_of(path) as draft, writer(draft) as write:
-            for block in blocks:
+            for block in given():
                 write(block)
                 yield block
     except OSError as error:
+        if error is foreign:
+            raise
         raise InputError(
             f"cannot write '{path}': {error.strerror or error}; "
             "give the path of a file in an existing folder that you may write to"

@@ -12,6 +12,7 @@ from partition.errors import InputError
 
 if TYPE_CHECKING:
     from graph_io.graph import Granularity
+    from graph_io.model import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,19 @@ def find_models(models: object) -> tuple[BatchModel, ...]:
     return tuple(found)
 
 
-def load(model: BatchModel, dims: Mapping[str, int], granularity: "Granularity") -> LayerGraph:
+def load(model: BatchModel, dims: Mapping[str, int], granularity: "Granularity") -> tuple[LayerGraph, tuple[str, ...]]:
     """Load one model as layers; of `dims`, those count that it has.
+
+    Returns
+    -------
+    graph : networkx.DiGraph
+    missing : tuple of str
+        The names in `dims` that it does not have.
 
     Raises
     ------
     InputError, graph_io.ModelError
-        As `partition.partition` raises them.
+        As `partition.partition` raises them; a graph that was loaded with another value than `dims` has.
     """
     import networkx as nx
 
@@ -98,20 +105,32 @@ def load(model: BatchModel, dims: Mapping[str, int], granularity: "Granularity")
 
     source = model.source
     if isinstance(source, nx.DiGraph):
-        return load_layers(source, dict(model.dims) or None, granularity, None)
+        graph = load_layers(source, dict(model.dims) or None, granularity, None)
+        own = _open_dims(graph.graph["model"])
+        for name in dims.keys() & own.keys():
+            sizes = sorted({int(graph.graph["input_shapes"][tensor][axis]) for tensor, axis in own[name]})
+            if dims[name] not in sizes:
+                raise InputError(
+                    f"dims has {name}={dims[name]!r}, and the graph was loaded with {' and '.join(map(str, sizes))}; "
+                    "dims belong to loading: pass them to load_graph"
+                )
+        return graph, tuple(name for name in dims if name not in own)
     loaded = source if isinstance(source, Model) else load_model(source)
     own = _open_dims(loaded)
     shared = {name: value for name, value in dims.items() if name in own}
-    return load_graph(loaded, dims={**shared, **model.dims}, granularity=granularity)
+    graph = load_graph(loaded, dims={**shared, **model.dims}, granularity=granularity)
+    return graph, tuple(name for name in dims if name not in own)
 
 
-def _open_dims(model: object) -> set[str]:
-    names: set[str] = set()
-    for declared in model.proto.graph.input:  # type: ignore[attr-defined]
+def _open_dims(model: "Model") -> dict[str, list[tuple[str, int]]]:
+    """Return the names of the open dimensions, each with the inputs and axes where it stands."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for declared in model.proto.graph.input:
         for axis, dim in enumerate(declared.type.tensor_type.shape.dim):
             if not (dim.HasField("dim_value") and dim.dim_value >= 0):
-                names |= {dim.dim_param, f"{declared.name}.{axis}"} - {""}
-    return names
+                for name in {dim.dim_param, f"{declared.name}.{axis}"} - {""}:
+                    found.setdefault(name, []).append((declared.name, axis))
+    return found
 
 
 def _files(text: str) -> list[str]:

@@ -233,6 +233,7 @@ class _Rows:
             errors=tuple(self.errors),
             error_of_row=self.error_of_row,
             notes=priced.notes,
+            missing_dims=priced.missing_dims,
         )
 
     def _machine_seconds(self) -> tuple[FloatArray, FloatArray]:

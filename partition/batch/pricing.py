@@ -18,6 +18,8 @@ FloatArray = NDArray[np.float64]
 
 # What `solvers.solve` allows "dp" before it turns to cuts: 1,000,000 combinations, and so many for each layer.
 _WORK, _WORK_PER_LAYER = 1_000_000, 512
+# More than the age of the universe; a machine that is scaled to take longer is a slip.
+_MOST_SECONDS = 1e18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +42,8 @@ class PricedModel:
     errors : dict of int to str
         Why a pair cannot be priced, by its index; its costs are then 0.
     notes : tuple of str
+    missing_dims : tuple of str
+        Names in the batch's dims that the model does not have.
     """
 
     name: str
@@ -51,6 +55,7 @@ class PricedModel:
     decode: FloatArray | None
     errors: dict[int, str]
     notes: tuple[str, ...]
+    missing_dims: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,13 +75,21 @@ def price(model: BatchModel, settings: Settings) -> PricedModel:
     InputError, graph_io.ModelError, solvers.SolverError
         The model cannot be loaded, or no pair of machines can price it.
     """
-    graph = load(model, settings.dims, settings.granularity)
+    graph, missing = load(model, settings.dims, settings.granularity)
     known = _machine_costs(graph, settings.pairs)
     errors: dict[int, str] = {}
     for at, pair in enumerate(settings.pairs):
         failed = next((one for one in (known[pair.device.index], known[pair.server.index]) if _is_error(one)), None)
         if failed is not None:
             errors[at] = str(failed)
+            continue
+        for one in (pair.device, pair.server):
+            whole_s = _whole_s(known[one.index], one.speed)
+            if not whole_s < _MOST_SECONDS:
+                errors[at] = (
+                    f"machine '{one.name}' takes {whole_s:g} s for this model, and sums of such times overflow; "
+                    f"its speed is {one.speed:g}: give a greater one"
+                )
     placeholder = dict.fromkeys(graph.nodes, (0.0, 0.0))
     bridge = build_bridge(
         graph,
@@ -133,6 +146,7 @@ def price(model: BatchModel, settings: Settings) -> PricedModel:
         decode=codes[1] if has_codes else None,
         errors=errors,
         notes=tuple(notes),
+        missing_dims=missing,
     )
 
 
@@ -156,6 +170,14 @@ def _machine_costs(graph: LayerGraph, pairs: tuple[Pair, ...]) -> dict[int, "_Co
             tuple(note.removeprefix("device: ") for note in notes),
         )
     return found
+
+
+def _whole_s(costs: "_Costs | Exception", speed: float) -> float:
+    """Return the seconds of all layers and conversions; inf where they overflow."""
+    assert isinstance(costs, _Costs)
+    both = sum(map(sum, costs.conversions_s.values()))
+    with np.errstate(over="ignore"):
+        return float((costs.seconds.sum() + both) / np.float64(speed))
 
 
 def _is_error(costs: "_Costs | Exception") -> bool:

@@ -23,6 +23,8 @@ from partition.links import Link
 from partition.problem import Objective, OutputOn
 
 DEFAULT_MACHINES: tuple[tuple[MachineOfPair, MachineOfPair], ...] = (("raspberry-pi-4", "xeon-server"),)
+# So many models of each worker are under way, or done and waiting for one before them.
+_WINDOW_OF_A_WORKER = 4
 Progress = bool | Callable[[int, int], None] | None
 
 
@@ -54,7 +56,7 @@ def solve_many(
     objective, output_on, granularity, keep_inputs, max_server_visits, radio
         As for `partition.partition`, for all rows.
     dims : mapping of str to int, optional
-        Values of symbolic dimensions; each counts for the models that have it.
+        Values of symbolic dimensions; each counts for the models that have it, and one of them has to.
     workers : int, optional
         Processes, each with one thread. None: what an active ``joblib.parallel_config`` says, such as a Dask cluster;
         without one, this process alone.
@@ -70,8 +72,8 @@ def solve_many(
     Raises
     ------
     InputError
-        An argument that no row could be solved with. What is wrong with one model, or with one pair for a model, is in
-        the `error` of its rows instead.
+        An argument that no row could be solved with; a name in `dims` that no model has, where all could be solved.
+        What is wrong with one model, or with one pair for a model, is in the `error` of its rows instead.
 
     Notes
     -----
@@ -121,9 +123,12 @@ def solve_each(
 ) -> Generator[ModelRows, None, None]:
     """Return the rows of `solve_many` model by model, each as soon as it and those before it are done.
 
-    Workers begin with the largest files.
+    Workers get 4 models each at a time, begin with the largest files of these, and all are done before the next ones
+    begin: no more blocks than that wait to be handed out.
 
-    Same arguments and errors, which are raised at once. Closing the generator ends what is under way.
+    Same arguments and errors, which are raised at once, but for a name in `dims` that no model has: that is known, and
+    raised, after the last block. What joblib is set to is read at once, too. Closing the generator ends what is under
+    way.
     """
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise InputError(f"workers is {workers!r}; give a whole number of 1 or more, or None")
@@ -146,7 +151,7 @@ def solve_each(
         radio=radio,
     )
     found = find_models(models)
-    return _reported(_solved(found, settings, workers), len(found), progress)
+    return _reported(_checked(_solved(found, settings, workers), settings), len(found), progress)
 
 
 def solve_model(model: BatchModel, settings: Settings) -> ModelRows:
@@ -167,42 +172,64 @@ Blocks = Generator[ModelRows, None, None]
 
 
 def _solved(models: tuple[BatchModel, ...], settings: Settings, workers: int | None) -> Blocks:
+    """Return the blocks in order; not a generator itself, so that joblib's setting is read when it is called."""
+    here = (solve_model(model, settings) for model in models)
     if workers == 1 or (workers is None and find_spec("joblib") is None):
-        return (solve_model(model, settings) for model in models)
-    return _by_joblib(models, settings, workers)
-
-
-def _by_joblib(models: tuple[BatchModel, ...], settings: Settings, workers: int | None) -> Blocks:
+        return here
     import joblib
 
     own: Any = nullcontext()
     if workers is not None:
         own = joblib.parallel_config(backend="loky", n_jobs=min(workers, len(models)), inner_max_num_threads=1)
-    # Large models first: what is long and begins last keeps all but one worker waiting.
-    order = sorted(range(len(models)), key=lambda at: -_size(models[at]))
-    # The backend is taken when the pool is made; between two blocks the caller's own setting holds.
+    # The backend is taken when the pool is made; later the caller's own setting holds.
     with own:
         try:
             pool = joblib.Parallel(return_as="generator_unordered", batch_size=1)
         except ValueError:
             # Ray's backend cannot hand out one result after the other.
             pool = joblib.Parallel(batch_size=1)
-    with _without_ctrl_c():
-        results = pool(joblib.delayed(_solve_numbered)(at, models[at], settings) for at in order)
-    early: dict[int, ModelRows] = {}
-    wanted = 0
-    try:
-        for at, block in results:
-            early[at] = block
-            while wanted in early:
-                yield early.pop(wanted)
-                wanted += 1
-    finally:
-        if hasattr(results, "close"):
-            # Given up early, joblib warns that it cancels what is not done, which is what was asked for.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                results.close()
+        n_jobs = joblib.effective_n_jobs(pool.n_jobs)
+    if n_jobs == 1:
+        return here
+    return _by_joblib(models, settings, pool, _WINDOW_OF_A_WORKER * n_jobs)
+
+
+def _by_joblib(models: tuple[BatchModel, ...], settings: Settings, pool: Any, window: int) -> Blocks:
+    """Solve a window of models after the other: joblib itself would go on, however many blocks wait for the first."""
+    import joblib
+
+    for first in range(0, len(models), window):
+        # Large models first: what is long and begins last keeps all but one worker waiting.
+        order = sorted(range(first, min(first + window, len(models))), key=lambda at: -_size(models[at]))
+        with _without_ctrl_c():
+            results = pool(joblib.delayed(_solve_numbered)(at, models[at], settings) for at in order)
+        early: dict[int, ModelRows] = {}
+        wanted = first
+        try:
+            for at, block in results:
+                early[at] = block
+                while wanted in early:
+                    yield early.pop(wanted)
+                    wanted += 1
+        finally:
+            if hasattr(results, "close"):
+                # Given up early, joblib warns that it cancels what is not done, which is what was asked for.
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    results.close()
+
+
+def _checked(blocks: Blocks, settings: Settings) -> Blocks:
+    """Pass blocks on; after the last one, refuse names in dims that no model has."""
+    missing = set(settings.dims)
+    with closing(blocks):
+        for block in blocks:
+            # A model that could not be loaded may have any of them.
+            missing.intersection_update(block.missing_dims)
+            yield block
+    unknown = next((name for name in settings.dims if name in missing), None)
+    if unknown is not None:
+        raise InputError(f"dims has '{unknown}', and no model has a dimension of that name; correct or omit it")
 
 
 @contextmanager

@@ -132,6 +132,7 @@ class ModelRows:
     errors: tuple[str, ...]
     error_of_row: NDArray[np.int32]
     notes: tuple[str, ...] = ()
+    missing_dims: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs) * len(self.links)

@@ -57,11 +57,17 @@ class Breaker:
             self._answers = 0
             if self.open_since_s is not None or self._stop.is_set():
                 return
-            self.open_since_s = time.perf_counter()
             first_s = self._wait_s if wait_s is None else max(0.0, min(wait_s, 10 * _LONGEST_WAIT_S))
+            thread = threading.Thread(target=self._recover, args=(first_s,), name="recovery", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # Open without a probe, it would stay so for good; the next fault tries again.
+                _LOG.exception("no thread to probe the server in, so requests go on to it")
+                return
+            self._thread = thread
             self._wait_s = min(_LONGEST_WAIT_S, 2 * self._wait_s)
-            self._thread = threading.Thread(target=self._recover, args=(first_s,), name="recovery", daemon=True)
-            self._thread.start()
+            self.open_since_s = time.perf_counter()
 
     def close(self) -> None:
         """Stop probing."""

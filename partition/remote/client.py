@@ -183,17 +183,17 @@ class V2Client:
             )
         self._raise_for_status(reply, f"the model '{stage.name}'")
         found = self._json(reply)
-        self._check_codecs(stage, _objects(found.get("inputs")), codecs or {})
-        shapes = {str(one.get("name")): one.get("shape") for one in _objects(found.get("inputs"))}
+        self._check_codecs(stage, _named(found.get("inputs")), codecs or {})
+        shapes = {one["name"]: one.get("shape") for one in _named(found.get("inputs"))}
         # Triton knows no tensors without dimensions.
         self._widened[stage.name] = frozenset(
             one.name for one in stage.inputs if not one.shape and shapes.get(one.name) == [1]
         )
         for side, own in (("inputs", stage.inputs), ("outputs", stage.outputs)):
-            described = _objects(found.get(side))
-            theirs = {one.get("name"): one.get("datatype") for one in described}
+            described = _named(found.get(side))
+            theirs = {one["name"]: one.get("datatype") for one in described}
             if side == "outputs":
-                self._shapes |= {(stage.name, str(one.get("name"))): _shape(one.get("shape")) for one in described}
+                self._shapes |= {(stage.name, one["name"]): _shape(one.get("shape")) for one in described}
             for tensor in own:
                 datatype = datatype_of_onnx(tensor.dtype, tensor.name)
                 if theirs.get(tensor.name) != datatype:
@@ -203,7 +203,7 @@ class V2Client:
                     )
 
     def _check_codecs(self, stage: StageInterface, described: list[dict[str, Any]], codecs: Mapping[str, str]) -> None:
-        parameters = {one.get("name"): one.get("parameters") for one in described}
+        parameters = {one["name"]: one.get("parameters") for one in described}
         for tensor in stage.inputs:
             codec = codecs.get(tensor.name)
             if codec is None:
@@ -324,8 +324,10 @@ def _reason(reply: Reply) -> str:
     return f": {text[:_LONGEST_REASON]}" if isinstance(text, str) and text else ""
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+def _named(value: object) -> list[dict[str, Any]]:
+    """Return the tensors of a description; what has no name, or none that is text, is not one of ours."""
+    entries = value if isinstance(value, list) else []
+    return [one for one in entries if isinstance(one, dict) and isinstance(one.get("name"), str)]
 
 
 def _shape(value: object) -> tuple[int, ...]:

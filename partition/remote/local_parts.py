@@ -109,6 +109,8 @@ class LocalParts:
                 own = values | decoded if decoded else values
                 try:
                     produced = step.run({name: own[name] for name in step.inputs})
+                except InputError:
+                    raise
                 except Exception as error:  # the runtime's exceptions share no public base class
                     raise InputError(f"{step.name} failed in onnxruntime: {runtime_reason(error)}") from error
                 values.update(zip(step.outputs, produced, strict=True))

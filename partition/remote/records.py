@@ -1,10 +1,13 @@
 """What happened in a request, beside what was predicted: for a person, for a log, for a plot."""
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from partition.adaptation.conditions import Conditions
+from partition.plan import Runnable
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class StageRecord:
         None for a server that does not tell.
     asked : bool
         Whether the server was asked for it: each such stage has one visit, in the same order.
+    encode_s : float
+        What the device took to encode inputs for it, which no prediction knows of; in no other time but the request's.
     """
 
     machine: Literal["device", "server"]
@@ -32,6 +37,7 @@ class StageRecord:
     predicted_s: float
     taken_s: float | None
     asked: bool = False
+    encode_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,6 @@ class VisitRecord:
         What `predicted_s` is the sum of; the round trip is counted to the uplink. None where nobody kept them.
     uplink_s, downlink_s : float or None
         To the first byte of the answer less the server's time, and from there to its last byte. None at a fault.
-    encode_s : float
-        What the device took to encode inputs, which no prediction knows of; not in `taken_s`.
     """
 
     predicted_s: float
@@ -64,7 +68,6 @@ class VisitRecord:
     predicted_downlink_s: float | None = None
     uplink_s: float | None = None
     downlink_s: float | None = None
-    encode_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class RunRecord:
     predicted_s, taken_s : float
     stages : tuple of StageRecord
     visits : tuple of VisitRecord
+    parts_sha256 : str
+        See `parts_sha256`; empty where nobody kept it.
     """
 
     number: int
@@ -96,6 +101,7 @@ class RunRecord:
     taken_s: float
     stages: tuple[StageRecord, ...]
     visits: tuple[VisitRecord, ...]
+    parts_sha256: str = ""
 
     @property
     def fault(self) -> str | None:
@@ -121,6 +127,16 @@ class RunRecord:
             lines.append(_row("link, there and back", _ms(visit.predicted_s), _ms(visit.taken_s), visit.fault or what))
         lines.append(_row("all", _ms(self.predicted_s), _ms(self.taken_s), ""))
         return "\n".join(line.rstrip() for line in lines)
+
+
+def parts_sha256(plan: Runnable) -> str:
+    """Return a hash over what a plan's parts compute, saved or not: the model's structure, their layers and edges."""
+    parts = [
+        [part.layers, [asdict(one) for one in part.inputs], [asdict(one) for one in part.outputs]]
+        for part in plan.parts
+    ]
+    content = json.dumps([plan.model.structure_sha256, parts], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def records_to_json(records: Iterable[RunRecord]) -> list[dict[str, Any]]:

@@ -58,6 +58,8 @@ class RemoteServer:
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._under_way = 0
+        # By stage: what it computes beyond the plan, as decoding has no price there.
+        self._decode_s: dict[str, float] = {}
         self._greeted = False
         self._pinged_s = float("-inf")
         self._closed = False
@@ -146,7 +148,7 @@ class RemoteServer:
         encoded : mapping of str to bytes, optional
             Inputs that travel encoded.
         encode_s : float
-            What encoding them took, for the record.
+            What encoding them took: decoding counts as much in the time-out until an answer tells what it takes.
 
         Returns
         -------
@@ -167,10 +169,12 @@ class RemoteServer:
         down = sum(one.size_bytes for one in stage.served.outputs) + MESSAGE_BYTES
         uplink_s, downlink_s = 8.0 * up / now.uplink_bits_per_s + now.rtt_s, 8.0 * down / now.downlink_bits_per_s
         link_s = uplink_s + downlink_s
-        predicted_s = link_s + stage.compute_s * now.server_slowdown
         options = self._options
         with self._lock:
             self._under_way += 1
+            decode_s = self._decode_s.get(stage.served.name, encode_s) if codings else 0.0
+            # The slow-down rests on answers with decoding in them, so it is not added to that.
+            predicted_s = link_s + max(stage.compute_s * now.server_slowdown, stage.compute_s + decode_s)
             # They share the link and the server's processors.
             wanted_s = options.timeout_factor * predicted_s * self._under_way
             alone = self._under_way == 1
@@ -180,10 +184,14 @@ class RemoteServer:
             outputs, exchange = self._client.infer(stage.served, inputs, timeout_s=timeout_s, encoded=codings)
         except RemoteError as error:
             taken_s = time.perf_counter() - begun_s
-            self._saw_fault(error, up, taken_s)
+            if codings and isinstance(error, TimedOut):
+                # Decoding may be what takes so long: twice the time next, until an answer tells.
+                with self._lock:
+                    self._decode_s[stage.served.name] = max(decode_s, 2.0 * taken_s / options.timeout_factor)
+            self._saw_fault(error, up, taken_s, decodes=bool(codings))
             if options.hold == "own":
                 raise
-            fault = VisitRecord(link_s, taken_s, None, up, 0, str(error), uplink_s, downlink_s, encode_s=encode_s)
+            fault = VisitRecord(link_s, taken_s, None, up, 0, str(error), uplink_s, downlink_s)
             return fault, None
         finally:
             with self._lock:
@@ -191,6 +199,9 @@ class RemoteServer:
                 alone = alone and self._under_way == 0
         self.breaker.answered()
         self._saw_exchange(stage, exchange, alone=alone)
+        if codings and exchange.compute_s is not None:
+            with self._lock:
+                self._decode_s[stage.served.name] = max(0.0, exchange.compute_s - stage.compute_s)
         values.update(outputs)
         server_s = (exchange.compute_s or 0.0) + (exchange.queue_s or 0.0)
         record = VisitRecord(
@@ -204,7 +215,6 @@ class RemoteServer:
             downlink_s,
             max(0.0, exchange.until_first_byte_s - server_s),
             exchange.receive_s,
-            encode_s,
         )
         return record, exchange.compute_s
 
@@ -231,7 +241,11 @@ class RemoteServer:
             finally:
                 self._asking.release()
 
-        threading.Thread(target=ask, name="asking", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="asking", daemon=True).start()
+        except RuntimeError:
+            self._asking.release()
+            _LOG.exception("no thread to ask the server in the background")
 
     def _greet(self, timeout_s: float) -> None:
         for stage in self._stages.values():
@@ -253,10 +267,10 @@ class RemoteServer:
                 self._estimator.server.observe(stage.compute_s, server_s, time.perf_counter())
             self._estimator.link.observe(_observation(exchange, server_s, alone=alone))
 
-    def _saw_fault(self, error: RemoteError, sent_bytes: int, taken_s: float) -> None:
+    def _saw_fault(self, error: RemoteError, sent_bytes: int, taken_s: float, *, decodes: bool) -> None:
         if self._closed:
             return  # that is no news of the server
-        if isinstance(error, TimedOut):
+        if isinstance(error, TimedOut) and not decodes:
             with self._lock:
                 self._estimator.link.gave_up(sent_bytes, taken_s)
         self._client.drop_connections()

@@ -21,8 +21,11 @@ class Request:
     begun_s: float
     values: dict[str, Any]
     asked: RouteStage | None
+    parts_sha256: str
     encoded: dict[str, bytes] = field(default_factory=dict)
     """Inputs as they travel; kept so that the device finishes with what the server would have seen."""
+    encode_s: float = 0.0
+    """What encoding took, until the record of the stage that it was for has it."""
     stages: list[StageRecord] = field(default_factory=list)
     visits: list[VisitRecord] = field(default_factory=list)
 
@@ -53,4 +56,5 @@ class Request:
             taken_s,
             tuple(self.stages),
             tuple(self.visits),
+            self.parts_sha256,
         )

@@ -16,7 +16,7 @@ from partition.errors import InputError
 from partition.plan import Plan
 from partition.remote.local_parts import LocalParts, Runner, at_once
 from partition.remote.options import RemoteOptions
-from partition.remote.records import RunRecord, StageRecord
+from partition.remote.records import RunRecord, StageRecord, parts_sha256
 from partition.remote.remote_server import RemoteServer
 from partition.remote.request import Request
 from partition.remote.routes import Route, RouteStage, routes_of
@@ -77,6 +77,7 @@ class RemoteSession:
         self.options = options or RemoteOptions()
         self._told = told
         self._plan = plan
+        self._parts_sha256 = parts_sha256(plan)
         planned = choices_of(plan)
         own = [[stage.parts for stage in one.stages] for one in planned].index([stage.parts for stage in plan.stages])
         self._routes = routes_of(plan, planned)
@@ -167,6 +168,7 @@ class RemoteSession:
         """
         request = self._begin(inputs)
         for stage in request.route.stages:
+            self._encode(request, stage)
             self._advance(request, stage)
         return self._finish(request)
 
@@ -218,6 +220,8 @@ class RemoteSession:
         # The device computes one stage at a time, in the order of asking; meanwhile others are on their way.
         request = self._begin(inputs, rate_per_s=float("inf") if rate_per_s is None else rate_per_s)
         for stage in request.route.stages:
+            if self._to_encode(request, stage):
+                device.submit(self._encode, request, stage).result()
             if stage.served is None and stage.parts:
                 device.submit(self._advance, request, stage).result()
             else:
@@ -240,14 +244,24 @@ class RemoteSession:
             number = self._choose(now, rate_per_s)
             predicted_s = self._planner.terms[number].latency_s(now)
             asked = self._stage_to_ask(number, now)
-        return Request(self._routes[number], number, now, predicted_s, started_s, begun_s, dict(inputs), asked)
+        return Request(
+            self._routes[number],
+            number,
+            now,
+            predicted_s,
+            started_s,
+            begun_s,
+            dict(inputs),
+            asked,
+            self._parts_sha256,
+        )
 
     def _advance(self, request: Request, stage: RouteStage) -> None:
         """Run one stage, on the server or here."""
         now, values = request.now, request.values
         taken_s: float | None = None
         answered = asked = False
-        encode_s = self._encode(request, stage)
+        encode_s, request.encode_s = request.encode_s, 0.0
         encoded = request.encoded_for(stage)
         if stage.served is not None and not request.failed and self._server.may_ask:
             visit, taken_s = self._server.visit(stage, values, now, encoded=encoded, encode_s=encode_s)
@@ -261,20 +275,21 @@ class RemoteSession:
         slowdown = now.server_slowdown if stage.machine == "server" else now.device_slowdown
         ran_on: Literal["device", "server"] = "server" if answered else "device"
         request.stages.append(
-            StageRecord(stage.machine, ran_on, stage.parts, stage.compute_s * slowdown, taken_s, asked)
+            StageRecord(stage.machine, ran_on, stage.parts, stage.compute_s * slowdown, taken_s, asked, encode_s)
         )
         kept = stage.needed_after | request.asked_inputs
         for name in [name for name in values if name not in kept]:
             del values[name]
 
-    def _encode(self, request: Request, stage: RouteStage) -> float:
-        """Encode what a server's stage reads in that way; return the seconds that it took."""
-        wanted = [name for name in stage.sent if name in self._codecs.names and name not in request.encoded]
-        if not wanted:
-            return 0.0
-        encoded, taken_s = self._parts.encode({name: request.values[name] for name in wanted})
-        request.encoded.update(encoded)
-        return taken_s
+    def _to_encode(self, request: Request, stage: RouteStage) -> list[str]:
+        return [name for name in stage.sent if name in self._codecs.names and name not in request.encoded]
+
+    def _encode(self, request: Request, stage: RouteStage) -> None:
+        """Encode what a server's stage reads in that way."""
+        wanted = self._to_encode(request, stage)
+        if wanted:
+            encoded, request.encode_s = self._parts.encode({name: request.values[name] for name in wanted})
+            request.encoded.update(encoded)
 
     def _finish(self, request: Request) -> dict[str, Array]:
         values = request.values

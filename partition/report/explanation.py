@@ -9,7 +9,7 @@ from partition.adaptation.planner import choices_of
 from partition.errors import InputError
 from partition.plan import Plan
 from partition.plan_records import Role
-from partition.remote.records import RunRecord, StageRecord, VisitRecord
+from partition.remote.records import RunRecord, StageRecord, VisitRecord, parts_sha256
 
 if TYPE_CHECKING:
     from partition.remote.session import RemoteSession
@@ -30,7 +30,8 @@ class Leg:
     ----------
     what : str
         "device" and "server": a stage; "uplink" and "downlink": a message, with the whole round trip in the former;
-        "encoding": of inputs that travel encoded; "queue": the wait in the server; "other": what no leg accounts for.
+        "encoding": of inputs that travel encoded, with a server; "queue": the wait in the server; "other": what no leg
+        accounts for, in process encoding and decoding among it.
     ran_on : {"device", "server"} or None
         Of a stage: the device also where the server failed.
     parts : tuple of int
@@ -130,7 +131,9 @@ def explain_run(plan: Plan, run: Run) -> RunExplanation:
     if not isinstance(record, RunRecord):
         raise InputError(f"explain_run got a {type(record).__name__}; pass a session or one of its records")
     known = [[stage.parts for stage in stages] for stages in (plan.stages, *(one.stages for one in choices_of(plan)))]
-    if [stage.parts for stage in record.stages] not in known:
+    # Records of older versions have no hash.
+    another = record.parts_sha256 not in ("", parts_sha256(plan))
+    if another or [stage.parts for stage in record.stages] not in known:
         raise InputError(f"request {record.number} is not one of this plan of '{plan.model.name}'; pass one of its own")
     legs = [*_legs(record)]
     measured = [leg.measured_s for leg in legs]
@@ -153,6 +156,8 @@ def _legs(record: RunRecord) -> Iterable[Leg]:
     visits = iter(record.visits)
     for stage in record.stages:
         visit = next(visits) if stage.asked else None
+        if stage.encode_s:
+            yield Leg("encoding", "device", (), None, None, stage.encode_s)
         if visit is not None:
             yield from _way_there(visit)
         if stage.parts:
@@ -162,8 +167,6 @@ def _legs(record: RunRecord) -> Iterable[Leg]:
 
 
 def _way_there(visit: VisitRecord) -> Iterable[Leg]:
-    if visit.encode_s:
-        yield Leg("encoding", "device", (), None, None, visit.encode_s)
     if visit.fault is not None:
         yield Leg("uplink", None, (), visit.sent_bytes, visit.predicted_s, visit.taken_s, f"lost: {visit.fault}")
         return
@@ -184,10 +187,10 @@ def _stage_leg(stage: StageRecord, visit: VisitRecord | None) -> Leg:
 def _in_process(plan: Plan, session: "SplitSession") -> RunExplanation:
     if not session.part_s:
         raise InputError("the session has run nothing yet; call run first")
-    if len(session.part_s) != len(plan.parts):
+    if parts_sha256(session._plan) != parts_sha256(plan):
         raise InputError(
-            f"the session has {len(session.part_s)} parts and this plan of '{plan.model.name}' {len(plan.parts)}; pass "
-            "a session of this plan"
+            f"the session runs other parts ({len(session.part_s)} of '{session._plan.model.name}') than this plan's "
+            f"({len(plan.parts)} of '{plan.model.name}'); pass a session of this plan"
         )
     legs = []
     for number, stage in enumerate(plan.stages):

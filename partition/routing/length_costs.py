@@ -106,19 +106,26 @@ def costs_by_length(
             f"and length {outside[0]} is asked for; measure a wider range, ask for a narrower one, or pass "
             "extrapolate=True"
         )
+    notes = tuple(f"{role}: {note}" for note in machine.notes)
+    if outside:
+        notes += (
+            f"{role}: extrapolated, not measured, beyond {dim} = {machine.least} to {machine.most}, which the lengths "
+            f"file '{machine.name}' was measured for; this is for {int(lengths[0])} to {int(lengths[-1])}",
+        )
     most = max(graphs)
     _, regrouped = latencies_for(machine.at(most, extrapolate=True), graphs[most])
     if regrouped:
         costs = _interpolated(machine, role, graphs, lengths)
         scale = machine.latency.over(lengths) / costs.seconds.sum(axis=1)
-        return LengthCosts(costs.seconds * scale[:, None], costs.conversions, costs.notes)
-    own = {layer.nodes: column for column, layer in enumerate(machine.layers)}
-    order = [own[data["layer"].nodes] for _, data in graphs[most].nodes(data=True)]
+        return LengthCosts(
+            costs.seconds * scale[:, None], costs.conversions, tuple(dict.fromkeys((*costs.notes, *notes)))
+        )
+    own = {frozenset(layer.nodes): column for column, layer in enumerate(machine.layers)}
+    order = [own[frozenset(data["layer"].nodes)] for _, data in graphs[most].nodes(data=True)]
     conversions = {
         one.tensor: np.stack([one.encode.over(lengths), one.decode.over(lengths)], axis=1)
         for one in machine.conversions
     }
-    notes = tuple(f"{role}: {note}" for note in machine.notes)
     return LengthCosts(machine.layer_seconds(lengths)[:, order], conversions, notes)
 
 
@@ -171,14 +178,33 @@ def same_layers(graphs: Mapping[int, LayerGraph], dim: str) -> None:
         A layer of other nodes; it is named.
     """
     most = max(graphs)
-    reference = {data["layer"].nodes for _, data in graphs[most].nodes(data=True)}
+    reference = layers_by_nodes(graphs[most])
     for length, graph in graphs.items():
-        for layer, data in graph.nodes(data=True):
-            if data["layer"].nodes not in reference:
-                raise InputError(
-                    f"layer '{layer}' at {dim}={length} is of other nodes than any layer at {dim}={most}; layers have "
-                    "to be the same at all lengths: choose a narrower range, or granularity 'node'"
-                )
+        check_layers(layers_by_nodes(graph), length, reference, most, dim)
+
+
+def check_layers(
+    own: Mapping[tuple[str, ...], str], length: int, others: Mapping[tuple[str, ...], str], other: int, dim: str
+) -> None:
+    """Refuse layers, by their nodes, that are at one of two lengths alone.
+
+    Raises
+    ------
+    InputError
+        The first such layer is named.
+    """
+    for mine, at, theirs, beside in ((own, length, others, other), (others, other, own, length)):
+        alone = next((layer for nodes, layer in mine.items() if nodes not in theirs), None)
+        if alone is not None:
+            raise InputError(
+                f"layer '{alone}' at {dim}={at} is of other nodes than any layer at {dim}={beside}; layers have "
+                "to be the same at all lengths: choose a narrower range, or granularity 'node'"
+            )
+
+
+def layers_by_nodes(graph: LayerGraph) -> dict[tuple[str, ...], str]:
+    """Return the layers' names by their nodes."""
+    return {data["layer"].nodes: layer for layer, data in graph.nodes(data=True)}
 
 
 def sizes_by_length(

@@ -301,12 +301,17 @@ def load_length_plan(folder: str | PathLike[str], *, check_weights: bool = False
     fields.header(BY_LENGTH_FORMAT, BY_LENGTH_VERSION)
     parts = load_parts(folder, check_weights=check_weights)
     axes = fields.object("axes")
-    choices = tuple(_read_choice(one, len(parts.parts)) for one in fields.objects("choices"))
+    dim, output_on = fields.text("dim"), fields.text("output_on")
+    if dim not in parts.model.dims:
+        fields.refuse("dim", dim, f"an open dimension of the model: {', '.join(parts.model.dims) or 'it has none'}")
+    if output_on not in ("device", "server", "any"):
+        fields.refuse("output_on", output_on, "'device', 'server' or 'any'")
+    choices = tuple(_read_choice(one, parts) for one in fields.objects("choices"))
     ranges = _read_ranges(fields, len(choices))
     count = ranges[-1].most - ranges[0].least + 1
     plan = LengthPlan(
-        dim=fields.text("dim"),
-        axes={name: axes.wholes(name) for name in axes.names()},
+        dim=dim,
+        axes=_read_axes(axes, dim, parts),
         ranges=ranges,
         choices=choices,
         latency_s=_read_seconds(fields, "latency_s", count),
@@ -317,15 +322,29 @@ def load_length_plan(folder: str | PathLike[str], *, check_weights: bool = False
         link=Link.from_json(fields.take("link"), f"by-length file '{path}'"),
         device=fields.text("device"),
         server=fields.text("server"),
-        output_on=fields.text("output_on"),
+        output_on=output_on,
         notes=fields.texts("notes"),
     )
-    axes.finish()
     fields.finish()
-    unknown = next((name for name in plan.axes if name not in parts.model.input_names), None)
-    if unknown is not None or not plan.axes:
-        fields.refuse("axes", list(plan.axes), f"inputs of the model: {', '.join(parts.model.input_names)}")
+    if not plan.axes:
+        fields.refuse("axes", [], f"inputs of the model: {', '.join(parts.model.input_names)}")
     return plan
+
+
+def _read_axes(fields: FieldReader, dim: str, parts: ModelParts) -> dict[str, tuple[int, ...]]:
+    """Read where the dimension stands; each of its axes had its value when the parts were described."""
+    size, shapes = parts.model.dims[dim], {one.name: one.shape for one in parts.model.inputs}
+    found: dict[str, tuple[int, ...]] = {}
+    for name in fields.names():
+        own = fields.wholes(name)
+        if name not in shapes:
+            fields.refuse(name, list(own), f"inputs of the model: {', '.join(shapes)}")
+        legal = [axis for axis, one in enumerate(shapes[name]) if one == size]
+        if not own or len(set(own)) < len(own) or not set(own) <= set(legal):
+            fields.refuse(name, list(own), f"axes of '{name}' that are of size {size}, as '{dim}' is: {legal}")
+        found[name] = own
+    fields.finish()
+    return found
 
 
 def _read_ranges(fields: FieldReader, n_choices: int) -> tuple[LengthRange, ...]:
@@ -343,7 +362,8 @@ def _read_ranges(fields: FieldReader, n_choices: int) -> tuple[LengthRange, ...]
     return tuple(ranges)
 
 
-def _read_choice(fields: FieldReader, n_parts: int) -> LengthChoice:
+def _read_choice(fields: FieldReader, parts: ModelParts) -> LengthChoice:
+    n_parts = len(parts.parts)
     stages = []
     for number, one in enumerate(fields.objects("stages")):
         machine = one.text("machine")
@@ -360,8 +380,24 @@ def _read_choice(fields: FieldReader, n_parts: int) -> LengthChoice:
         fields.refuse("messages", str(messages)[:80], "one list of tensor names between each two stages")
     if sorted(part for stage in stages for part in stage.parts) != list(range(n_parts)):
         fields.refuse("stages", [stage.parts for stage in stages], f"each of the {n_parts} parts once")
+    _check_flow(fields, stages, messages, parts)
     fields.finish()
     return LengthChoice(tuple(stages), tuple(tuple(sent) for sent in messages))
+
+
+def _check_flow(fields: FieldReader, stages: list[LengthStage], messages: list[list[str]], parts: ModelParts) -> None:
+    """Refuse parts that run before what they read is computed, and messages of what is not there by then."""
+    there = set(parts.model.input_names)
+    for number, stage in enumerate(stages):
+        for at in stage.parts:
+            late = next((one.name for one in parts.parts[at].inputs if one.name not in there), None)
+            if late is not None:
+                fields.refuse("stages", [one.parts for one in stages], f"part {at} after the one that makes '{late}'")
+            there.update(one.name for one in parts.parts[at].outputs)
+        sent = messages[number] if number < len(messages) else []
+        unknown = next((name for name in sent if name not in there), None)
+        if unknown is not None:
+            fields.refuse("messages", unknown, f"a tensor that is known after stage {number}")
 
 
 def _read_seconds(fields: FieldReader, name: str, count: int) -> FloatArray:

@@ -259,11 +259,15 @@ class LengthTimings:
         ------
         InputError
             Another format or version; a field that is missing, unknown, of the wrong type or out of range; a length,
-            an id, a node or a tensor that is there twice; layers of another range than the whole run.
+            an id, a node or a tensor that is there twice; layers of another range than the whole run; a whole run that
+            takes no time at the least length.
         """
         fields = FieldReader(obj, f"lengths file {source!r}")
         fields.header(LENGTHS_FORMAT, LENGTHS_VERSION)
         latency: LengthModel = read_length_model(fields.object("latency"))
+        at_least_s = float(latency.over([latency.least])[0])
+        if not at_least_s > 0:
+            fields.refuse("latency", at_least_s, f"a curve that is above 0 s at its least length, {latency.least}")
         dim = fields.text("dim")
         timings = cls(
             name=fields.text("name"),

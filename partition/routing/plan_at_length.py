@@ -15,7 +15,7 @@ from partition.latency.machines import Machine
 from partition.latency.timings import Timings
 from partition.links import Link
 from partition.problem import Bridge, OutputOn, build_bridge
-from partition.routing.length_costs import LengthCosts, LengthMachine
+from partition.routing.length_costs import LengthCosts, LengthMachine, check_layers, layers_by_nodes
 
 if TYPE_CHECKING:
     from partition.plan import Plan
@@ -77,6 +77,8 @@ def plan_at_length(plan: "LengthPlan", length: int) -> "Plan":
         )
     row = int(length) - plan.least
     graph = load_graph(basis.model, dims={**basis.dims, plan.dim: int(length)}, granularity=basis.granularity)
+    known = {nodes: nodes[0] for nodes in basis.nodes}
+    check_layers(layers_by_nodes(graph), int(length), known, plan.most, plan.dim)
     seconds, conversions = basis.prices(row)
     bridge = length_bridge(graph, seconds, conversions, plan.link, _output_on(plan.output_on))
     solution = solvers.solve(bridge.objective)

@@ -6,6 +6,7 @@ layer has is measured by `partition.latency.measure` at a few lengths and fitted
 """
 
 import datetime
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from partition.routing.length_models import (
 )
 from partition.routing.length_records import LengthSample, OpenModel
 from partition.routing.lengths_file import LengthTimings
-from partition.routing.open_dims import check_range, log_spaced, open_axes
+from partition.routing.open_dims import check_range, length_of, log_spaced, open_axes
 from partition.units import check_threads
 
 if TYPE_CHECKING:
@@ -72,6 +73,14 @@ class SweepEffort:
             count = getattr(self, name)
             if isinstance(count, bool) or not isinstance(count, int) or count < least:
                 raise InputError(f"{name} of a sweep is {count!r}; give a whole number of {least} or more")
+        if self.most_rounds < self.fewest_rounds:
+            raise InputError(
+                f"most_rounds of a sweep is {self.most_rounds}, less than fewest_rounds, {self.fewest_rounds}; give at "
+                "least as many"
+            )
+        budget_s = self.budget_s
+        if isinstance(budget_s, bool) or not isinstance(budget_s, int | float) or not 0 < budget_s < math.inf:
+            raise InputError(f"budget_s of a sweep is {budget_s!r}; give a finite number of seconds above 0")
 
 
 def measure_lengths(
@@ -128,9 +137,9 @@ def measure_lengths(
     Raises
     ------
     InputError
-        A dimension that the model does not have, a range that is none, a length at which the model does not run, fewer
-        than 3 lengths in the range, layers that are others at other lengths, a pause out of its range; and as
-        `measure`.
+        A dimension that the model does not have, a range that is none, a length at which the model does not run, inputs
+        that were made of another length, fewer than 3 lengths in the range, layers that are others at other lengths, a
+        pause out of its range; and as `measure`.
     graph_io.ModelError
         As `measure`.
     """
@@ -157,7 +166,7 @@ def measure_lengths(
             f"{FEWEST['linear']}; give a wider one"
         )
     make = inputs or _random_inputs(loaded, dim, dims or {}, seed)
-    fed = {length: _made(make, length) for length in lengths}
+    fed = {length: _made(make, length, axes, dim) for length in lengths}
     session = _open(loaded, used_threads, provider)
     outputs = _probe(session, fed, loaded.name, dim)
     runs = _interleaved_runs(session, fed, effort, pause_s, seed, _share_of(progress, 0.0, _WHOLE_SHARE))
@@ -178,7 +187,7 @@ def measure_lengths(
                 granularity=granularity,
                 threads=used_threads,
                 provider=provider,
-                inputs=None if inputs is None else make(length),
+                inputs=None if inputs is None else _made(make, length, axes, dim),
                 name=name,
                 pause_s=pause_s,
                 progress=_share_of(progress, start, (1 - _WHOLE_SHARE) / len(profiled)),
@@ -233,10 +242,22 @@ def _share_of(progress: Callable[[float], None] | None, start: float, share: flo
     return None if progress is None else lambda done: progress(start + share * done)
 
 
-def _made(make: Callable[[int], Inputs], length: int) -> Inputs:
+def _made(make: Callable[[int], Inputs], length: int, axes: Mapping[str, tuple[int, ...]], dim: str) -> Inputs:
     made = make(length)
+    legal = "return arrays by input name"
     if not isinstance(made, Mapping):
-        raise InputError(f"inputs(...) made a {type(made).__name__} for length {length}; return arrays by input name")
+        raise InputError(f"inputs(...) made a {type(made).__name__} for length {length}; {legal}")
+    odd = next((name for name, array in made.items() if not isinstance(array, np.ndarray)), None)
+    if odd is not None:
+        raise InputError(f"inputs(...) made a {type(made[odd]).__name__} as '{odd}' for length {length}; {legal}")
+    try:
+        found = length_of(made, axes, dim)
+    except InputError as error:
+        raise InputError(f"inputs(...) for length {length}: {error}") from error
+    if found != length:
+        raise InputError(
+            f"inputs(...) made arrays of {dim}={found} for length {length}; make them of the length that is asked for"
+        )
     return made
 
 

@@ -30,6 +30,9 @@ CODECS_PARAMETER = "codecs"
 class InputCodec(Protocol):
     """Encodes an input on the device and decodes it on the server; any object with these three will do.
 
+    Both may be called from several threads at once: by a server that answers several requests, and by a session whose
+    `run` or `run_async` has several under way. A stream encodes one input after the other, but may decode several.
+
     `decode` gets whatever a client sends. It raises an exception for what it cannot read, and bounds by itself how much
     memory a message makes it take.
     """

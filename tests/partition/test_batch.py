@@ -382,6 +382,40 @@ def test_dims_count_for_the_models_that_have_them(small_files):
     assert next(iter(solve_many(own, "wifi", workers=1))).value == next(iter(table.models[1])).value
 
 
+def open_net(name="open"):
+    return model([node("Relu", "x", "y", "r")], {"x": ("batch", 4)}, ["y"], {}, name=name)
+
+
+def test_a_dimension_that_no_model_has(graphs):
+    for models in (open_net(), [open_net(), graphs["chain"]]):
+        blocks = solve_each(models, "wifi", dims={"bacth": 8}, workers=1)
+        next(blocks)
+        with pytest.raises(InputError, match="dims has 'bacth', and no model has"):
+            list(blocks)
+    # One model that has it is enough, and one that cannot be loaded may have it.
+    assert solve_many([open_net(), graphs["chain"]], "wifi", dims={"batch": 8}, workers=1).n_errors == 0
+    assert solve_many([open_net(), "missing.onnx"], "wifi", dims={"bacth": 8}, workers=1).n_errors == 1
+
+
+def test_dims_beside_a_graph_are_those_that_it_was_loaded_with():
+    graph = graph_io.load_graph(open_net(), dims={"batch": 2})
+    row = next(iter(solve_many(graph, "wifi", dims={"batch": 2}, workers=1)))
+    assert check_row(row, partition(graph, "wifi"))
+    for models, dims in ((graph, {"batch": 8}), (graph, {"x.0": 8}), (BatchModel(graph, {"batch": 2}), None)):
+        row = next(iter(solve_many(models, "wifi", dims=dims, workers=1)))
+        assert "pass them to load_graph" in row.error
+
+
+def test_a_speed_at_which_times_overflow_is_an_error_of_its_pair(graphs):
+    slow = [
+        (ScaledMachine("raspberry-pi-4", 1e-320), "xeon-server"),
+        ("raspberry-pi-4", ScaledMachine(SHIPPED[1], 0.5)),
+    ]
+    rows = list(solve_many(graphs["chain"], "wifi", slow, workers=1))
+    assert "sums of such times overflow; its speed is 9.99989e-321: give a greater one" in rows[0].error
+    assert rows[1].error is None
+
+
 # --- workers ----------------------------------------------------------------------------------------------------------
 
 
@@ -412,6 +446,36 @@ def test_without_joblib_this_process_does_it(model_files, monkeypatch):
     assert len(list(solve_many(model_files, "wifi"))) == 6
     with pytest.raises(InputError, match="needs the package joblib"):
         solve_each(model_files, "wifi", workers=2)
+
+
+def test_joblib_with_one_job_hands_out_each_block_at_once(model_files, monkeypatch):
+    from partition.batch import solve
+
+    solved, plain = [], solve.solve_model
+    monkeypatch.setattr(solve, "solve_model", lambda one, settings: solved.append(one.name) or plain(one, settings))
+    for given, block in enumerate(solve_each(model_files, "wifi"), start=1):
+        assert len(solved) == given
+        assert solved[-1] == block.model
+
+
+def test_workers_wait_for_the_first_of_a_window(model_files, monkeypatch):
+    """Large files come last here: no more is solved ahead than the window holds."""
+    import joblib
+
+    from partition.batch import solve
+
+    monkeypatch.setattr(solve, "_WINDOW_OF_A_WORKER", 1)
+    solved, plain = [], solve.solve_model
+    monkeypatch.setattr(solve, "solve_model", lambda one, settings: solved.append(one.name) or plain(one, settings))
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        blocks = solve_each(model_files, "wifi")
+    # What joblib was set to when it was called counts.
+    names = [one.name for one in find_models(model_files)]
+    found = []
+    for given, block in enumerate(blocks):
+        found.append(block.model)
+        assert set(solved) <= set(names[: given // 2 * 2 + 2])
+    assert found == names
 
 
 def test_a_batch_that_is_given_up_ends_its_workers(model_files):
@@ -525,6 +589,14 @@ def test_files_that_cannot_be_written(table, tmp_path, monkeypatch):
         batch_files.write_rows(tmp_path / "rows.xlsx", table.models)
     with pytest.raises(InputError, match="cannot write"):
         list(batch_files.write_rows(tmp_path / "none" / "rows.csv", table.models))
+
+    def lost():
+        yield table.models[0]
+        raise ConnectionError("the scheduler has gone")
+
+    with pytest.raises(ConnectionError, match="the scheduler has gone"):
+        list(batch_files.write_rows(tmp_path / "rows.csv", lost()))
+    assert entries(tmp_path) == []
     monkeypatch.setattr(batch_files, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs the package pyarrow"):
         batch_files.check_ending(tmp_path / "rows.parquet")

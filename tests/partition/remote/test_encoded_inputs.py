@@ -1,6 +1,9 @@
 """Inputs that travel encoded: the same answers in process, on a server and without it, and whatever may go wrong."""
 
 import json
+import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +13,11 @@ from partition.emulation.link import EmulatedLink
 from partition.emulation.proxy import Proxy
 from partition.links import Link
 from partition.remote.errors import Refused
+from partition.remote.local_parts import LocalParts
 from partition.remote.options import RemoteOptions
 from partition.serve import Server
 from partition.v2.codec import encode_request
-from partition.v2.input_codec import load_codec
+from partition.v2.input_codec import InputCodecs, load_codec
 from partition.v2.names import stage_interface
 from tests.models import relu_chain
 from tests.partition.remote.codecs import BYTEWISE, Bytewise, Failing
@@ -78,7 +82,7 @@ def test_a_server_computes_the_same(saved, server, hold):
             np.testing.assert_array_equal(outputs["y"], wanted["y"])
             (visit,) = session.last.visits
             assert visit.fault is None
-            assert visit.encode_s > 0
+            assert session.last.stages[1].encode_s > 0
         [again] = session.stream([{"x": X}])
         np.testing.assert_array_equal(again["y"], wanted["y"])
 
@@ -249,6 +253,55 @@ def test_what_the_wire_has_to_look_like(saved, server):
         body = json.dumps({"inputs": [tensor], "parameters": {"codec.x": "bytewise"}}).encode()
         answer = client.ask("POST", f"/v2/models/{name}/infer", body)
         assert (answer.status, "in JSON" in answer.error) == (400, True)
+
+
+def test_decoding_that_takes_longer_than_the_time_out_is_learned(saved):
+    """A time-out is not charged to the link, and the time allowed grows until the server's answers come in time."""
+    plan = load_plan(saved)
+
+    def slowly(content):
+        time.sleep(0.4)
+        return BYTEWISE.decode(content)
+
+    options = RemoteOptions(shortest_timeout_s=0.02)
+    with (
+        Server([saved], threads=1, codecs=[Failing(decode=slowly)]) as own,
+        plan.session(server=own.url, codecs={"x": BYTEWISE}, threads=1, options=options) as session,
+    ):
+        for _ in range(100):
+            session.run({"x": X})
+            if session.last.visits and session.last.fault is None:
+                break
+            assert session.last.conditions.uplink_bits_per_s >= session.records[0].conditions.uplink_bits_per_s
+            time.sleep(0.1)
+        assert "in time" in session.records[0].fault
+        assert session.last.stages[1].taken_s >= 0.4
+        assert min(session._server._decode_s.values()) >= 0.35
+
+
+def test_a_stream_encodes_one_input_after_the_other(saved, server):
+    threads = set()
+
+    def noted(array):
+        threads.add(threading.get_ident())
+        return BYTEWISE.encode(array)
+
+    with load_plan(saved).session(server=server.url, codecs={"x": Failing(encode=noted)}, threads=1) as one:
+        assert len(list(one.stream([{"x": X}] * 12))) == 12
+        assert all(record.stages[1].encode_s > 0 for record in one.records)
+    assert len(threads) == 1
+
+
+def test_what_a_codec_says_is_not_blamed_on_the_runtime(saved):
+    plan = load_plan(saved)
+    parts = LocalParts(plan, [0], threads=1, codecs=InputCodecs(plan, {"x": BYTEWISE}))
+    parts._steps[0] = SimpleNamespace(name="part-0.onnx", inputs=("x",), outputs=("y",), run=holds_nan)
+    with pytest.raises(InputError, match=r"^tensor 't' holds NaN$"):
+        parts.run([0], {"x": X})
+
+
+def holds_nan(_):
+    raise InputError("tensor 't' holds NaN")
 
 
 def test_two_codecs_of_one_name_are_refused(saved):

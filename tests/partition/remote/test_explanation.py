@@ -86,6 +86,40 @@ def test_a_request_that_the_device_finished(saved):
     assert measured(lost) == pytest.approx(lost.measured_s)
 
 
+def test_the_encoding_is_seen_while_the_server_is_not_asked(saved):
+    plan = load_plan(saved / "encoded")
+    first = Server([saved / "encoded"], threads=1, codecs=[BYTEWISE])
+    first.start()
+    options = RemoteOptions(shortest_timeout_s=0.2)
+    with plan.session(server=first.url, codecs={"x": BYTEWISE}, threads=1, options=options) as session:
+        first.stop()
+        session.run({"x": X})
+        session.run({"x": X})
+        lost, after = map(plan.explain_run, session.records)
+    assert legs(lost) == ["encoding", "uplink", "server", "other"]
+    assert legs(after) == ["encoding", "server", "other"]
+    assert measured(after) == pytest.approx(after.measured_s)
+
+
+def test_a_request_of_another_plan_with_as_many_parts(saved):
+    """Part numbers alone would match; the same plan matches whether it was saved or not."""
+    plan = load_plan(saved / "out")
+    other = partition(relu_chain(9), "wifi", granularity="node", cut=["t6"])
+    unsaved = partition(relu_chain(5), "wifi", granularity="node", cut=["t0"])
+    assert [one.parts for one in other.stages] == [one.parts for one in plan.stages]
+    with plan.session(threads=1) as session:
+        session.run({"x": X})
+        unsaved.explain_run(session)
+        with pytest.raises(InputError, match="pass a session of this plan"):
+            other.explain_run(session)
+    with Server([saved / "out"], threads=1) as server, plan.session(server=server.url, threads=1) as session:
+        session.run({"x": X})
+        unsaved.explain_run(session)
+        for run in (session, session.last):
+            with pytest.raises(InputError, match="not one of this plan"):
+                other.explain_run(run)
+
+
 def test_a_run_in_process(saved):
     plan = load_plan(saved / "out")
     with plan.session(threads=1) as session:

@@ -256,6 +256,14 @@ def test_whatever_the_server_answers_the_outputs_are_right(saved, kind):
             own.run(inputs)
 
 
+@pytest.mark.parametrize("name", ['["a"]', "{}", "3", "null"])
+def test_metadata_whose_names_are_no_text_is_refused(saved, name):
+    text = '{"name":"x","inputs":[{"name":NAME,"datatype":"FP32","shape":[1]}],"outputs":[{"name":NAME}]}'
+    text = text.replace("NAME", name)
+    with ScriptedServer(answer(text.encode())) as server, pytest.raises(Refused, match="expected"):
+        load_plan(saved / FIXED).session(server=server.url, threads=1)
+
+
 def open_unchecked(plan, url, options):
     """Open a session with a server that will not shake hands."""
     shake, RemoteServer.shake_hands = RemoteServer.shake_hands, lambda self: None

@@ -18,7 +18,7 @@ from partition.emulation.link import EmulatedLink
 from partition.latency.machines import shipped_machine
 from partition.links import Link
 from partition.routing.by_length import partition_by_length
-from partition.routing.length_costs import same_layers
+from partition.routing.length_costs import check_layers, same_layers
 from partition.routing.length_models import LengthModel
 from partition.routing.length_plan import load_length_plan
 from partition.routing.length_records import ConversionLengths
@@ -231,6 +231,26 @@ def test_other_layers_at_another_length_are_named():
     graphs[1] = graph_io.load_graph(other_net(), dims={"seq": 1})
     with pytest.raises(InputError, match="layer 'bend' at seq=1 is of other nodes than any layer at seq=9"):
         same_layers(graphs, "seq")
+    layers = {"a": "one", "b": "two"}
+    for own, other in ((layers, {"a": "one"}), ({"a": "one"}, layers)):
+        with pytest.raises(InputError, match="layer 'two' at seq="):
+            check_layers(own, 1, other, 9, "seq")
+
+
+def test_layers_that_list_their_nodes_in_another_order(case):
+    proto, machines, plan = case
+    device = machines["device"]
+    turned = replace(device, layers=tuple(replace(one, nodes=one.nodes[::-1]) for one in device.layers))
+    again = partition_by_length(proto, "seq", (1, MOST), **LINK, device=turned, server=machines["server"])
+    assert again.latency_s == pytest.approx(plan.latency_s, rel=1e-12)
+
+
+def test_a_plan_of_one_length_with_other_layers(case):
+    _, _, plan = case
+    basis = plan.basis
+    nodes = (("elsewhere",), *basis.nodes[1:])
+    with pytest.raises(InputError, match="is of other nodes than any layer"):
+        replace(plan, basis=replace(basis, nodes=nodes)).plan_for(3)
 
 
 @pytest.mark.parametrize(("build", "link"), [(lambda: cove(200), "200Mbps"), (small_encoder, "400Mbps")])
@@ -301,11 +321,26 @@ def test_extrapolating_when_asked():
     machines = machines_of(proto, most=32)
     plan = partition_by_length(proto, "seq", (1, 48), **LINK, **machines, extrapolate=True)
     assert plan.device_s[-1] == pytest.approx(machines["device"].latency.extended(48))
+    said = "device: extrapolated, not measured, beyond seq = 1 to 32"
+    assert any(note.startswith(said) for note in plan.notes)
+    assert said in str(plan)
+    assert any(note.startswith(said) for note in plan.to_json()["notes"])
+    within = partition_by_length(proto, "seq", (1, 32), **LINK, **machines, extrapolate=True)
+    assert not any("extrapolated" in note for note in within.notes)
+
+
+def damaged(choice, *, names=None, turned=False):
+    stages = choice["stages"]
+    if turned:
+        numbers = [part for one in choice["stages"] for part in one["parts"]][::-1]
+        stages = [one | {"parts": [numbers.pop(0) for _ in one["parts"]]} for one in stages]
+    return {"stages": stages, "messages": [sent if names is None else names for sent in choice["messages"]]}
 
 
 def test_a_damaged_folder(tmp_path):
-    proto = lstm_net()
-    plan = partition_by_length(proto, "seq", (1, 20), **LINK, **machines_of(proto))
+    proto = lstm_net(features=61)
+    plan = partition_by_length(proto, "seq", (1, 60), **LINK, **machines_of(proto))
+    assert len(plan.parts.parts) == 2
     plan.save(tmp_path / "out")
     manifest = tmp_path / "out" / "by-length.json"
     good = json.loads(manifest.read_text(encoding="utf-8"))
@@ -316,6 +351,15 @@ def test_a_damaged_folder(tmp_path):
         ({"ranges": [{"least": 1, "most": 20, "choice": 99}]}, "the number of one of the"),
         ({"latency_s": [1.0]}, "one for each length"),
         ({"axes": {"nothing": [0]}}, "inputs of the model: words"),
+        ({"axes": {}}, "inputs of the model: words"),
+        ({"axes": {"words": []}}, r"as 'seq' is: \[0\]"),
+        ({"axes": {"words": [2]}}, r"as 'seq' is: \[0\]"),
+        ({"axes": {"words": [0, 0]}}, r"as 'seq' is: \[0\]"),
+        ({"axes": {"words": [7]}}, r"as 'seq' is: \[0\]"),
+        ({"dim": "nonsense"}, "an open dimension of the model: seq"),
+        ({"output_on": "moon"}, "'device', 'server' or 'any'"),
+        ({"choices": [damaged(one, names=["nothing"]) for one in good["choices"]]}, "a tensor that is known after"),
+        ({"choices": [damaged(one, turned=True) for one in good["choices"]]}, "after the one that makes"),
     ):
         manifest.write_text(json.dumps(good | change), encoding="utf-8")
         with pytest.raises(InputError, match=said):

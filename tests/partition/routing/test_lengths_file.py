@@ -88,6 +88,8 @@ def changed(content, path, value):
         (("model", "input_dims"), {"words": [3, 1, 6]}, "an input with 'seq' in its shape"),
         (("runtime", "threads"), 0, "a whole number, 1 or more"),
         (("latency", "coefficients"), [0.0, -1.0, 0.0], "a curve that is not below 0"),
+        (("latency", "coefficients"), [0.0, 0.0, 0.0], "a curve that is above 0 s at its least length, 1"),
+        (("latency", "coefficients"), [-1e-4, 1e-4, 0.0], "a curve that is above 0 s at its least length, 1"),
         (("samples", 0, "times_s"), [], "a list of seconds above 0"),
         (("samples", 0, "median_s"), 1.0, "the median of the field 'times_s'"),
         (("samples", 1, "length"), 1, "a length that no other sample has"),

@@ -73,6 +73,13 @@ def test_inputs_of_the_users_own():
     assert timings.model.input_dims == {"words": ("seq", 1, 6)}
     with pytest.raises(InputError, match=r"inputs\(...\) made a list for length 1"):
         measure_lengths(lstm_net(), "seq", (1, 9), threads=1, effort=QUICK, inputs=lambda length: [length])
+    for wrong, said in (
+        (lambda length: {"words": np.ones((9, 1, 6), np.float32)}, "made arrays of seq=9 for length 1"),
+        (lambda length: {"words": [length]}, r"made a list as 'words' for length 1"),
+        (lambda length: {}, r"inputs\(...\) for length 1: input 'words' is missing"),
+    ):
+        with pytest.raises(InputError, match=said):
+            measure_lengths(lstm_net(), "seq", (1, 9), threads=1, effort=QUICK, inputs=wrong)
 
 
 def shortened():
@@ -112,6 +119,11 @@ def test_what_is_refused(proto, dim, lengths, said):
 def test_an_effort_that_is_none():
     with pytest.raises(InputError, match="lengths of a sweep is 2"):
         SweepEffort(lengths=2)
+    for budget_s in (0, -1, float("nan"), float("inf"), "1", True):
+        with pytest.raises(InputError, match="give a finite number of seconds above 0"):
+            SweepEffort(budget_s=budget_s)
+    with pytest.raises(InputError, match="most_rounds of a sweep is 2, less than fewest_rounds, 15"):
+        SweepEffort(most_rounds=2)
 
 
 def test_lengths_are_log_spaced():
