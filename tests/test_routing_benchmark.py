@@ -18,7 +18,7 @@ from tests.scale import scaled
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="it keeps processes on processors")
 
-TINY = SweepEffort(lengths=5, layer_lengths=3, fewest_rounds=1, most_rounds=1, budget_s=0.1)
+TINY = SweepEffort(lengths=8, layer_lengths=3, fewest_rounds=1, most_rounds=1, budget_s=0.1)
 # What each section is cut down to; in the quick tests those that build networks are left out.
 SMALL = {
     "published": {"QUICK_INPUTS": 300},
@@ -27,10 +27,11 @@ SMALL = {
     "oracle": {"QUICK_INPUTS": 300},
     "breakeven": {"QUICK_RUNS": 2, "QUICK_FIRST_RUNS": 2},
     "lengths": {"QUICK_RANGES": {"cove-300": (4, 6)}},
+    "live": {"QUICK_INPUTS": 8, "QUICK_ROUNDS": 1},
 }
-USED = tuple(SMALL)[: scaled(2, 6)]
+USED = tuple(SMALL)[: scaled(2, 7)]
 # Names of bars begin with the section's; these are how many it has.
-BARS = {"published": 8, "decision": 2, "fits": 3, "oracle": 3, "breakeven": 1, "lengths": 1}
+BARS = {"published": 8, "decision": 2, "fits": 3, "oracle": 3, "breakeven": 1, "lengths": 1, "live": 2}
 
 
 @pytest.fixture(scope="module")

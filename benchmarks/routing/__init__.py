@@ -14,6 +14,7 @@ SECTIONS = {
     "breakeven": "benchmarks.routing.breakeven",
     "decision": "benchmarks.routing.decision",
     "lengths": "benchmarks.routing.lengths",
+    "live": "benchmarks.routing.live",
 }
 """Names, each with the module that measures it."""
 

@@ -3,7 +3,8 @@
 Device and server are this machine, at one thread on one core; the device then waits until it took `SLOWDOWN` times as
 long, and the link is emulated in the same process. The plain runs that the prediction is made of, and the requests over
 the link and to the slow device that it is compared with, are mixed in one loop: a drift of the machine meets all alike.
-Before each of them the machine rests, as between requests that come apart.
+Before each of them the machine rests, as between requests that come apart. Pings are in the loop, too: the round trip
+that they tell, the emulation's own time included, is what the router knows of the link.
 """
 
 import time
@@ -33,7 +34,8 @@ from partition.routing.router import Router
 if TYPE_CHECKING:
     import onnxruntime
 
-END, SERVER = "device", "server"
+END, SERVER, PING = "device", "server", "ping"
+PING_TASK = (PING, 0)
 LIMIT = 0.05
 # Of the curve, and around the break-even.
 CURVE_LENGTHS, LENGTHS, QUICK_LENGTHS = 12, 9, 3
@@ -46,7 +48,7 @@ AROUND = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A network, and a link (rate both ways, round trip) on which its break-even lies well inside the range."""
+    """A network, and a link (rate both ways, round trip) on which both curves cross well inside the range."""
 
     network: str
     rate: str
@@ -57,9 +59,13 @@ class Case:
         """The link as the library takes it."""
         return Link.parse(self.rate, rtt=self.rtt)
 
+    def pinged(self, rtt_s: float) -> Link:
+        """Return the link with the round trip that pings took."""
+        return Link.parse(self.rate, rtt=rtt_s)
+
 
 CASES = (
-    Case("cove-300", "100Mbps", "20ms"),
+    Case("cove-300", "200Mbps", "30ms"),
     Case("imdb-lstm", "10Mbps", "6ms"),
 )
 
@@ -120,28 +126,30 @@ def _row(case: Case, settings: Settings) -> dict[str, Any]:
     with built_file(f"{name}.onnx", NETWORKS[name].build, settings.cache) as path, on_device_core():
         bench = _Bench(path, case.link)
         curve_lengths = log_spaced(chosen.least, chosen.most, CURVE_LENGTHS)
-        first = bench.times([("plain", length) for length in curve_lengths], first_runs)
+        plain = [*(("plain", length) for length in curve_lengths), PING_TASK]
+        first = bench.times(plain, first_runs)
         sizes = bench.sizes(curve_lengths)
         roughly = predicted_break_even(_curve(first), sizes, case.link)
         count = QUICK_LENGTHS if settings.quick else LENGTHS
         around = np.linspace((1 - AROUND) * roughly, (1 + AROUND) * roughly, count)
         lengths = sorted({int(np.clip(round(one), chosen.least, chosen.most)) for one in around})
         tasks = [(where, length) for where in (END, SERVER) for length in lengths]
-        times_s = bench.times([*(("plain", length) for length in curve_lengths), *tasks], runs)
-    latency = _curve(times_s)
-    predicted = predicted_break_even(latency, sizes, case.link)
+        times_s = bench.times([*plain, *tasks], runs)
+    latency, link = _curve(times_s), case.pinged(float(np.median(times_s[PING_TASK])))
+    predicted = predicted_break_even(latency, sizes, link)
     device_s, server_s = (np.array([np.median(times_s[where, one]) for one in lengths]) for where in (END, SERVER))
     slope, start = np.polyfit(lengths, device_s - server_s, 1)
     crossing = float(-start / slope)
-    expected_server_s = latency.over(lengths) + case.link.rtt_s
-    expected_server_s += 8 * sizes[0].over(lengths) / case.link.uplink_bits_per_s
-    expected_server_s += 8 * sizes[1].over(lengths) / case.link.downlink_bits_per_s
+    expected_server_s = latency.over(lengths) + link.rtt_s
+    expected_server_s += 8 * sizes[0].over(lengths) / link.uplink_bits_per_s
+    expected_server_s += 8 * sizes[1].over(lengths) / link.downlink_bits_per_s
     error = predicted / crossing - 1
     middle = int(np.argmin(np.abs(np.array(lengths) - predicted)))
     return {
         "kind": "break-even",
         "network": name,
         "link": f"{case.rate}, {case.rtt}",
+        "ping_ms": 1e3 * link.rtt_s,
         "curve_ms": [1e3 * one for one in latency.coefficients],
         "predicted": predicted,
         "measured": crossing,
@@ -194,7 +202,7 @@ class _Bench:
         return up, down
 
     def _once(self, where: str, length: int) -> float:
-        inputs = self._inputs(length)
+        inputs = self._inputs(length) if where != PING else {}
         time.sleep(BETWEEN_RUNS_S)
         before_s = time.perf_counter()
         if where == END:
@@ -202,6 +210,8 @@ class _Bench:
         elif where == SERVER:
             sent = _bytes(inputs.values())
             self._link.call(lambda: self._session.run(None, inputs), request_bytes=sent, reply_bytes=_bytes)
+        elif where == PING:
+            self._link.call(lambda: None, request_bytes=0, reply_bytes=lambda _: 0)
         else:
             self._session.run(None, inputs)
         return time.perf_counter() - before_s
