@@ -3,14 +3,17 @@
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from partition.errors import InputError, VerificationError
+from partition.latency.machines import shipped_machines
 
 if TYPE_CHECKING:
     from partition.runtime.verify import Verification
+
+_Value = TypeVar("_Value")
 
 TOKEN_VARIABLE = "DNN_PARTITION_TOKEN"
 """Where both sides read the token: in the arguments every user of the machine could see it."""
@@ -19,6 +22,31 @@ ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX fi
 PlanArgument = Annotated[
     Path, typer.Argument(metavar="OUT", help="A folder that `split` or `parts` wrote.", show_default=False)
 ]
+_MACHINES = ", ".join(shipped_machines())
+BandwidthOption = Annotated[
+    str | None,
+    typer.Option("--bandwidth", "-b", help="Uplink: 3g, 4g, wifi, or a rate such as 8.8Mbps.", show_default=False),
+]
+DownlinkOption = Annotated[str | None, typer.Option(help="Downlink rate.", show_default="preset's, or as uplink")]
+RttOption = Annotated[str | None, typer.Option(help="Round trip, such as 40ms.", show_default="preset's, or 40ms")]
+DeviceOption = Annotated[str, typer.Option(help=f"Machine or timings file, or one of: {_MACHINES}.")]
+ServerOption = Annotated[str, typer.Option(help="The same for the server.")]
+OutputOnOption = Annotated[str, typer.Option(help="Where the outputs are wanted: device, server or any.")]
+CutOption = Annotated[
+    list[str] | None, typer.Option(metavar="TENSOR", help="Cut here instead, and compare; repeatable.")
+]
+InputBytesOption = Annotated[
+    list[str] | None, typer.Option(metavar="INPUT=SIZE", help="Wire size of an encoded input; repeatable.")
+]
+DeviceThreadsOption = Annotated[
+    int | None, typer.Option(help="Threads of the runtime on the device.", show_default="its file's")
+]
+ServerThreadsOption = Annotated[int | None, typer.Option(help="The same on the server.", show_default="its file's")]
+ServerLoadOption = Annotated[str | None, typer.Option(help="The same for the server.", show_default="0")]
+RadioOption = Annotated[
+    str | None, typer.Option(help="For energy: 3g, 4g or wifi.", show_default="machine file's power")
+]
+MethodOption = Annotated[str, typer.Option(help="Solver: auto, chain, dp, min-cut or milp.")]
 DimOption = Annotated[
     list[str] | None,
     typer.Option("--dim", metavar="NAME=N", help="Value of a symbolic dimension, such as seq=128; repeatable."),
@@ -184,3 +212,8 @@ def _check_length(text: str, option: str) -> None:
         raise InputError(
             f"{option} got '{text[:_MOST_DIGITS]}...'; legal are whole numbers of up to {_MOST_DIGITS} digits"
         )
+
+
+def given(**values: _Value | None) -> dict[str, _Value]:
+    """Return the options that were given, by their role."""
+    return {role: value for role, value in values.items() if value is not None}

@@ -7,26 +7,40 @@ exit code 1; Ctrl-C is exit code 130. A reader that goes away (``| head``) ends 
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from partition import __version__
 from partition.arguments import (
     AnnotateOption,
+    BandwidthOption,
+    CutOption,
+    DeviceOption,
+    DeviceThreadsOption,
     DimOption,
+    DownlinkOption,
     ForceOption,
     GranularityOption,
     HashWeightsOption,
+    InputBytesOption,
     InputOption,
     JsonOption,
     LinkWeightsOption,
+    MethodOption,
+    OutputOnOption,
+    RadioOption,
+    RttOption,
+    ServerLoadOption,
+    ServerOption,
+    ServerThreadsOption,
     TimingOption,
     VisitsOption,
     check_annotated_copy,
     check_output_file,
     check_timing,
     dims,
+    given,
     pairs,
     ranges,
     require_equal,
@@ -38,7 +52,6 @@ from partition.emulate_command import emulate
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
 from partition.export_command import export
 from partition.inspect_command import inspect
-from partition.latency.machines import shipped_machines
 from partition.machine_commands import calibrate, profile
 from partition.parts_command import parts
 from partition.report_command import report
@@ -52,7 +65,6 @@ if TYPE_CHECKING:
     from partition.plan import Plan
     from partition.runtime.verify import Verification
 
-_Value = TypeVar("_Value")
 
 app = typer.Typer(
     name="dnn-partition",
@@ -63,8 +75,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_MACHINES = ", ".join(shipped_machines())
 
 
 def main() -> None:
@@ -129,10 +139,7 @@ def split(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="An ONNX file, or a workload (.json).", show_default=False)
     ],
-    bandwidth: Annotated[
-        str | None,
-        typer.Option("--bandwidth", "-b", help="Uplink: 3g, 4g, wifi, or a rate such as 8.8Mbps.", show_default=False),
-    ] = None,
+    bandwidth: BandwidthOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -143,17 +150,15 @@ def split(
             show_default="only plan",
         ),
     ] = None,
-    downlink: Annotated[str | None, typer.Option(help="Downlink rate.", show_default="preset's, or as uplink")] = None,
-    rtt: Annotated[str | None, typer.Option(help="Round trip, such as 40ms.", show_default="preset's, or 40ms")] = None,
-    device: Annotated[str, typer.Option(help=f"Machine or timings file, or one of: {_MACHINES}.")] = "raspberry-pi-4",
-    server: Annotated[str, typer.Option(help="The same for the server.")] = "xeon-server",
+    downlink: DownlinkOption = None,
+    rtt: RttOption = None,
+    device: DeviceOption = "raspberry-pi-4",
+    server: ServerOption = "xeon-server",
     objective: Annotated[
         str, typer.Option(help="'latency' or 'energy' (of the device); 'throughput' for a workload.")
     ] = "latency",
-    output_on: Annotated[str, typer.Option(help="Where the outputs are wanted: device, server or any.")] = "device",
-    cut: Annotated[
-        list[str] | None, typer.Option(metavar="TENSOR", help="Cut here instead, and compare; repeatable.")
-    ] = None,
+    output_on: OutputOnOption = "device",
+    cut: CutOption = None,
     max_server_visits: VisitsOption = "1",
     adapt: Annotated[
         list[str] | None,
@@ -163,9 +168,7 @@ def split(
             "downlink, device_slowdown, server_slowdown; repeatable.",
         ),
     ] = None,
-    input_bytes: Annotated[
-        list[str] | None, typer.Option(metavar="INPUT=SIZE", help="Wire size of an encoded input; repeatable.")
-    ] = None,
+    input_bytes: InputBytesOption = None,
     codecs: Annotated[
         Path | None,
         typer.Option(
@@ -181,21 +184,15 @@ def split(
     dim: DimOption = None,
     input_file: InputOption = None,
     granularity: GranularityOption = "layer",
-    device_threads: Annotated[
-        int | None, typer.Option(help="Threads of the runtime on the device.", show_default="its file's")
-    ] = None,
-    server_threads: Annotated[
-        int | None, typer.Option(help="The same on the server.", show_default="its file's")
-    ] = None,
+    device_threads: DeviceThreadsOption = None,
+    server_threads: ServerThreadsOption = None,
     device_load: Annotated[
         str | None,
         typer.Option(help="What other work takes of the device: 30%, or 'now' for this machine.", show_default="0"),
     ] = None,
-    server_load: Annotated[str | None, typer.Option(help="The same for the server.", show_default="0")] = None,
-    radio: Annotated[
-        str | None, typer.Option(help="For energy: 3g, 4g or wifi.", show_default="machine file's power")
-    ] = None,
-    method: Annotated[str, typer.Option(help="Solver: auto, chain, dp, min-cut or milp.")] = "auto",
+    server_load: ServerLoadOption = None,
+    radio: RadioOption = None,
+    method: MethodOption = "auto",
     regression: Annotated[
         str, typer.Option(help="How a calibrated machine predicts; others are published ones, to compare with.")
     ] = "terms-and-process",
@@ -254,8 +251,8 @@ def split(
             codecs=codecs,
             max_loss=max_loss,
             keep_inputs=keep_inputs,
-            threads=_given(device=device_threads, server=server_threads),
-            load=_given(device=device_load, server=server_load),
+            threads=given(device=device_threads, server=server_threads),
+            load=given(device=device_load, server=server_load),
             radio=radio,
             dims=dims(dim),
             inputs=inputs,
@@ -291,10 +288,6 @@ def split(
         if annotate is not None:
             console().print(f"annotated copy: {annotate}", soft_wrap=True)
     require_equal(verification)
-
-
-def _given(**values: _Value | None) -> dict[str, _Value]:
-    return {role: value for role, value in values.items() if value is not None}
 
 
 def _plan_json(plan: "Plan", times: dict[str, float], verification: "Verification | None") -> dict[str, Any]:

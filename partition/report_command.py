@@ -2,35 +2,45 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from partition.arguments import (
+    BandwidthOption,
+    CutOption,
+    DeviceOption,
+    DeviceThreadsOption,
     DimOption,
+    DownlinkOption,
     ForceOption,
     GranularityOption,
+    InputBytesOption,
     InputOption,
     JsonOption,
+    MethodOption,
+    OutputOnOption,
+    RadioOption,
+    RttOption,
+    ServerLoadOption,
+    ServerOption,
+    ServerThreadsOption,
     VisitsOption,
     check_output_file,
     dims,
+    given,
     pairs,
     ranges,
     visits,
 )
 from partition.errors import InputError
-from partition.latency.machines import shipped_machines
 from partition.terminal import console, show_json, steps
 
 if TYPE_CHECKING:
     from partition.plan import Plan
 
-_Value = TypeVar("_Value")
 
 _NOT_PLANNING = ("model", "out", "run_file", "force", "as_json", "help")
-
-_MACHINES = ", ".join(shipped_machines())
 
 
 def report(
@@ -44,45 +54,32 @@ def report(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="New HTML file.")] = Path("report.html"),
-    bandwidth: Annotated[
-        str | None,
-        typer.Option("--bandwidth", "-b", help="Uplink: 3g, 4g, wifi, or a rate such as 8.8Mbps.", show_default=False),
-    ] = None,
-    downlink: Annotated[str | None, typer.Option(help="Downlink rate.", show_default="preset's, or as uplink")] = None,
-    rtt: Annotated[str | None, typer.Option(help="Round trip, such as 40ms.", show_default="preset's, or 40ms")] = None,
-    device: Annotated[str, typer.Option(help=f"Machine or timings file, or one of: {_MACHINES}.")] = "raspberry-pi-4",
-    server: Annotated[str, typer.Option(help="The same for the server.")] = "xeon-server",
+    bandwidth: BandwidthOption = None,
+    downlink: DownlinkOption = None,
+    rtt: RttOption = None,
+    device: DeviceOption = "raspberry-pi-4",
+    server: ServerOption = "xeon-server",
     objective: Annotated[str, typer.Option(help="'latency' or 'energy' (of the device).")] = "latency",
-    output_on: Annotated[str, typer.Option(help="Where the outputs are wanted: device, server or any.")] = "device",
-    cut: Annotated[
-        list[str] | None, typer.Option(metavar="TENSOR", help="Cut here instead, and compare; repeatable.")
-    ] = None,
+    output_on: OutputOnOption = "device",
+    cut: CutOption = None,
     max_server_visits: VisitsOption = "1",
     adapt: Annotated[
         list[str] | None,
         typer.Option(metavar="[NAME=]LOW..HIGH", help="Follow these conditions, as with `split`; repeatable."),
     ] = None,
-    input_bytes: Annotated[
-        list[str] | None, typer.Option(metavar="INPUT=SIZE", help="Wire size of an encoded input; repeatable.")
-    ] = None,
+    input_bytes: InputBytesOption = None,
     keep_inputs: Annotated[bool, typer.Option("--keep-inputs", help="No model input may leave the device.")] = False,
     dim: DimOption = None,
     input_file: InputOption = None,
     granularity: GranularityOption = "layer",
-    device_threads: Annotated[
-        int | None, typer.Option(help="Threads of the runtime on the device.", show_default="its file's")
-    ] = None,
-    server_threads: Annotated[
-        int | None, typer.Option(help="The same on the server.", show_default="its file's")
-    ] = None,
+    device_threads: DeviceThreadsOption = None,
+    server_threads: ServerThreadsOption = None,
     device_load: Annotated[
         str | None, typer.Option(help="What other work takes of the device: 30%, or 'now'.", show_default="0")
     ] = None,
-    server_load: Annotated[str | None, typer.Option(help="The same for the server.", show_default="0")] = None,
-    radio: Annotated[
-        str | None, typer.Option(help="For energy: 3g, 4g or wifi.", show_default="machine file's power")
-    ] = None,
-    method: Annotated[str, typer.Option(help="Solver: auto, chain, dp, min-cut or milp.")] = "auto",
+    server_load: ServerLoadOption = None,
+    radio: RadioOption = None,
+    method: MethodOption = "auto",
     run_file: Annotated[
         Path | None,
         typer.Option(
@@ -130,8 +127,8 @@ def report(
                 dims=dims(dim),
                 inputs=None if input_file is None else read_inputs(input_file),
                 granularity=granularity,  # type: ignore[arg-type]
-                threads=_given(device_threads, server_threads),
-                load=_given(device_load, server_load),
+                threads=given(device=device_threads, server=server_threads),
+                load=given(device=device_load, server=server_load),
                 radio=radio,
                 method=method,  # type: ignore[arg-type]
             )
@@ -151,10 +148,6 @@ def report(
     console().print(
         f"report: {out}, {format_bytes(size_bytes)}, drawn in {drawn - planned:.2f} s", soft_wrap=True, markup=False
     )
-
-
-def _given(device: _Value | None, server: _Value | None) -> dict[str, _Value]:
-    return {role: value for role, value in (("device", device), ("server", server)) if value is not None}
 
 
 def _refuse_planning(context: typer.Context, folder: Path) -> None:
