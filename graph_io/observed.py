@@ -5,17 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import GraphProto, ModelProto, ValueInfoProto, numpy_helper
+from onnx import GraphProto, ValueInfoProto, numpy_helper
 
 from graph_io.dtypes import dtype_name, dtype_of_runtime, size_bytes
 from graph_io.errors import ModelError, runtime_reason
 from graph_io.external import session_entries
 from graph_io.inputs import Array, random_inputs, runtime_value
 from graph_io.model import Model
+from graph_io.resident import resident
 
 # A loop may count to any number that the file says.
 _LIMIT_S = 4.0
 _LIMIT_S_PER_BYTE = 1e-7
+# For a single run it does not pay to lay weights out anew, nor to let threads wait in a loop beside other processes.
+_ONE_RUN = {"session.disable_prepacking": "1", "session.intra_op.allow_spinning": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +79,21 @@ def observe(
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    for key, entry in session_entries(model).items():
+    for key, entry in (session_entries(model) | _ONE_RUN).items():
         options.add_session_config_entry(key, entry)
     limit_s = _LIMIT_S + _LIMIT_S_PER_BYTE * _weight_bytes(model)
     run = onnxruntime.RunOptions()
     overdue = threading.Timer(limit_s, lambda: setattr(run, "terminate", True))
     overdue.daemon = True
     try:
-        # Messages of protobuf merge when their bytes are joined: the named tensors become outputs without a copy.
-        session = onnxruntime.InferenceSession(
-            model.proto.SerializeToString() + ModelProto(graph=asked).SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-        )
+        # The weights lie in what is held, which has to outlive the run.
+        bare, held = resident(model.proto, options)
+        bare.graph.MergeFrom(asked)
+        session = onnxruntime.InferenceSession(bare.SerializeToString(), options, providers=["CPUExecutionProvider"])
         values = {name: runtime_value(array, dtypes[name]) for name, array in feeds.items() if name not in texts}
         overdue.start()
         found = session.run_with_ort_values(list(names), values, run)
+        held.clear()
     except Exception as error:  # the runtime's exceptions share no public base class
         if run.terminate:
             raise ModelError(

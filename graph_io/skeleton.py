@@ -5,7 +5,7 @@ are as fast on a model of gigabytes as on one of kilobytes.
 """
 
 import hashlib
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from pathlib import Path
 
 from onnx import ModelProto, TensorProto, numpy_helper
@@ -45,6 +45,28 @@ def skeleton(proto: ModelProto) -> tuple[ModelProto, int]:
     zeros_bytes : int
         The length that this file must have.
     """
+    bare, large = without_weights(
+        proto, lambda tensor: uses_external_data(tensor) or stored_bytes(tensor) > SMALL_BYTES
+    )
+    offset = 0
+    for tensor, empty in large:
+        size = stored_bytes(tensor)
+        set_reference(empty, Reference(_ZEROS, offset, size))
+        offset += -(-size // _PAGE_BYTES) * _PAGE_BYTES
+    return bare, offset
+
+
+def without_weights(
+    proto: ModelProto, leaves: Callable[[TensorProto], bool]
+) -> tuple[ModelProto, list[tuple[TensorProto, TensorProto]]]:
+    """Copy a model without the contents of chosen initializers.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+    large : list of pairs of onnx.TensorProto
+        Each initializer that was chosen, and its empty copy, which is to say where the contents are.
+    """
     bare = without_graph(proto)
     graph = proto.graph
     bare.graph.name = graph.name
@@ -53,16 +75,15 @@ def skeleton(proto: ModelProto) -> tuple[ModelProto, int]:
     bare.graph.output.extend(graph.output)
     bare.graph.sparse_initializer.extend(graph.sparse_initializer)
     bare.graph.quantization_annotation.extend(graph.quantization_annotation)
-    offset = 0
+    large = []
     for tensor in graph.initializer:
-        size = stored_bytes(tensor)
-        if size <= SMALL_BYTES and not uses_external_data(tensor):
+        if leaves(tensor):
+            large.append(
+                (tensor, bare.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims))
+            )
+        else:
             bare.graph.initializer.append(tensor)
-            continue
-        empty = bare.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-        set_reference(empty, Reference(_ZEROS, offset, size))
-        offset += -(-size // _PAGE_BYTES) * _PAGE_BYTES
-    return bare, offset
+    return bare, large
 
 
 def write_skeleton(proto: ModelProto, folder: Path) -> Path:

@@ -1,7 +1,6 @@
 """Solve many models: one after the other, or by joblib's workers, here or on a cluster."""
 
 import ctypes
-import os
 import signal
 import sys
 import warnings
@@ -14,6 +13,7 @@ from graph_io import Granularity
 from partition.batch.machines import MachineOfPair
 from partition.batch.models import BatchModel, find_models
 from partition.batch.numeric import pair_names, solve_rows
+from partition.batch.order import longest_first
 from partition.batch.pricing import price
 from partition.batch.settings import Settings
 from partition.batch.table import BatchTable, ModelRows
@@ -23,8 +23,9 @@ from partition.links import Link
 from partition.problem import Objective, OutputOn
 
 DEFAULT_MACHINES: tuple[tuple[MachineOfPair, MachineOfPair], ...] = (("raspberry-pi-4", "xeon-server"),)
-# So many models of each worker are under way, or done and waiting for one before them.
-_WINDOW_OF_A_WORKER = 4
+# So many models are under way at once, or done and waiting for one before them: enough for the workers to end together,
+# and no more rows than memory holds easily.
+_MODELS_OF_A_WORKER, _ROWS_AT_ONCE = 4, 2_000_000
 Progress = bool | Callable[[int, int], None] | None
 
 
@@ -123,8 +124,8 @@ def solve_each(
 ) -> Generator[ModelRows, None, None]:
     """Return the rows of `solve_many` model by model, each as soon as it and those before it are done.
 
-    Workers get 4 models each at a time, begin with the largest files of these, and all are done before the next ones
-    begin: no more blocks than that wait to be handed out.
+    Workers get as many models at a time as make two million rows, or 4 each if that is more, begin with what may take
+    longest, and all are done before the next ones begin: no more blocks than that wait to be handed out.
 
     Same arguments and errors, which are raised at once, but for a name in `dims` that no model has: that is known, and
     raised, after the last block. What joblib is set to is read at once, too. Closing the generator ends what is under
@@ -191,16 +192,16 @@ def _solved(models: tuple[BatchModel, ...], settings: Settings, workers: int | N
         n_jobs = joblib.effective_n_jobs(pool.n_jobs)
     if n_jobs == 1:
         return here
-    return _by_joblib(models, settings, pool, _WINDOW_OF_A_WORKER * n_jobs)
+    rows = len(settings.links) * len(pair_names(settings))
+    return _by_joblib(models, settings, pool, max(_MODELS_OF_A_WORKER * n_jobs, _ROWS_AT_ONCE // rows), rows)
 
 
-def _by_joblib(models: tuple[BatchModel, ...], settings: Settings, pool: Any, window: int) -> Blocks:
+def _by_joblib(models: tuple[BatchModel, ...], settings: Settings, pool: Any, window: int, n_rows: int) -> Blocks:
     """Solve a window of models after the other: joblib itself would go on, however many blocks wait for the first."""
     import joblib
 
     for first in range(0, len(models), window):
-        # Large models first: what is long and begins last keeps all but one worker waiting.
-        order = sorted(range(first, min(first + window, len(models))), key=lambda at: -_size(models[at]))
+        order = [first + at for at in longest_first(models[first : first + window], n_rows)]
         with _without_ctrl_c():
             results = pool(joblib.delayed(_solve_numbered)(at, models[at], settings) for at in order)
         early: dict[int, ModelRows] = {}
@@ -258,16 +259,6 @@ def _solve_numbered(at: int, model: BatchModel, settings: Settings) -> tuple[int
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
         if trim is not None:
             trim(0)
-
-
-def _size(model: BatchModel) -> int:
-    """Return the size of a model's file, 0 where there is none."""
-    if not isinstance(model.source, str | os.PathLike):
-        return 0
-    try:
-        return os.path.getsize(model.source)
-    except OSError:
-        return 0
 
 
 def _reported(blocks: Blocks, total: int, progress: Progress) -> Blocks:

@@ -464,7 +464,8 @@ def test_workers_wait_for_the_first_of_a_window(model_files, monkeypatch):
 
     from partition.batch import solve
 
-    monkeypatch.setattr(solve, "_WINDOW_OF_A_WORKER", 1)
+    monkeypatch.setattr(solve, "_MODELS_OF_A_WORKER", 1)
+    monkeypatch.setattr(solve, "_ROWS_AT_ONCE", 1)
     solved, plain = [], solve.solve_model
     monkeypatch.setattr(solve, "solve_model", lambda one, settings: solved.append(one.name) or plain(one, settings))
     with joblib.parallel_config(backend="threading", n_jobs=2):
