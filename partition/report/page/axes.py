@@ -53,6 +53,15 @@ class Scale:
         return [number * step for number in range(first, floor(self.high / step + 1e-9) + 1)]
 
 
+def spread(values: list[float], start: float, end: float, *, linear: bool = False) -> Scale:
+    """Return a scale that holds all values with a margin, logarithmic where they differ much."""
+    least, most = min(values), max(values)
+    if least > 0 and most > 8 * least and not linear:
+        return Scale(least / 1.2, most * 1.2, start, end, logarithmic=True)
+    margin = (most - least) * 0.08 or abs(most) * 0.1 or 1.0
+    return Scale(max(0.0, least - margin) if least >= 0 else least - margin, most + margin, start, end)
+
+
 def bottom_axis(
     drawing: Drawing, scale: Scale, top: float, bottom: float, label: str, write: Callable[[float], str]
 ) -> None:

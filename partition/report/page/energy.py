@@ -3,7 +3,7 @@
 import numpy as np
 
 import solvers
-from partition.report.page.axes import Scale, bottom_axis, left_axis, legend, milliseconds
+from partition.report.page.axes import Scale, bottom_axis, left_axis, legend, milliseconds, spread
 from partition.report.page.candidates import name_of
 from partition.report.page.evidence import MissingEvidence, Study
 from partition.report.page.figure import Figure, Table
@@ -77,8 +77,8 @@ def _paint(drawing: Drawing, front: list[tuple[float, float]], own: Point, simpl
     top = legend(drawing, 4, entries) + 26
     left, right, bottom = 58.0, drawing.width - 16, top + (280 if drawing.width > 500 else 230)
     every = [*front, *(one[1:] for one in (own, *simple))]
-    x = _scale([one[0] * 1e3 for one in every], left, right)
-    y = _scale([one[1] for one in every], bottom, top)
+    x = spread([one[0] * 1e3 for one in every], left, right)
+    y = spread([one[1] for one in every], bottom, top)
     left_axis(drawing, y, left, right, "energy, J", lambda value: f"{value:,.3g}")
     bottom_axis(drawing, x, top, bottom, "latency, ms" + _how(x), lambda value: f"{value:,g}")
     steps: list[tuple[float, float]] = []
@@ -94,14 +94,6 @@ def _paint(drawing: Drawing, front: list[tuple[float, float]], own: Point, simpl
         drawing.circle(x(latency * 1e3), y(energy), 4, "dot", tip=_tip("", latency, energy))
     drawing.circle(x(own[1] * 1e3), y(own[2]), 6.5, "mark", tip=_tip(*own))
     return bottom + 42
-
-
-def _scale(values: list[float], start: float, end: float) -> Scale:
-    least, most = min(values), max(values)
-    if least > 0 and most > 8 * least:
-        return Scale(least / 1.2, most * 1.2, start, end, logarithmic=True)
-    margin = (most - least) * 0.08 or abs(most) * 0.1 or 1.0
-    return Scale(max(0.0, least - margin) if least >= 0 else least - margin, most + margin, start, end)
 
 
 def _how(scale: Scale) -> str:

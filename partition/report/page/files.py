@@ -7,7 +7,7 @@ from partition.errors import InputError
 from partition.files import draft_of
 from partition.plan import FigureKind, Plan
 from partition.report.page.evidence import Study
-from partition.report.page.figure import WIDE, Missing
+from partition.report.page.figure import WIDE, Figure, Missing
 from partition.report.page.figures import figure_of
 from partition.report.page.measured import Measured
 
@@ -18,13 +18,24 @@ def plot(
     plan: Plan, kind: FigureKind, path: Path | None, *, measured: "Measured | None" = None, overwrite: bool = False
 ) -> str:
     """Draw one figure and write it, if a path is given; parameters and errors as of `Plan.plot`."""
-    if path is not None:
-        if path.suffix not in (".svg", ".png"):
-            raise InputError(f"figure '{path}': the ending '{path.suffix}' is unknown; use .svg or .png")
-        check_new(path, "figure", overwrite=overwrite)
+    check_figure_file(path, overwrite=overwrite)
     figure = figure_of(Study(plan), kind, measured)
     if isinstance(figure, Missing):
         raise InputError(f"figure '{kind}' cannot be drawn: {figure.reason}")
+    return write_figure(figure, path)
+
+
+def check_figure_file(path: Path | None, *, overwrite: bool) -> None:
+    """Refuse, before the work, a file that no figure can be written to."""
+    if path is None:
+        return
+    if path.suffix not in (".svg", ".png"):
+        raise InputError(f"figure '{path}': the ending '{path.suffix}' is unknown; use .svg or .png")
+    check_new(path, "figure", overwrite=overwrite)
+
+
+def write_figure(figure: Figure, path: Path | None) -> str:
+    """Return a figure as SVG; write it, or a PNG of it, if a path is given."""
     svg = figure.alone()
     if path is not None:
         write_file(path, _png(figure.alone(dark_too=False), path) if path.suffix == ".png" else svg.encode(), "figure")
