@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FUZZ_SECONDS := 600
 FUZZ_CORPUS := .fuzz
 
-.PHONY: help demo test test-full lint types bench fuzz clean
+.PHONY: help demo test test-full lint types bench docs fuzz clean
 .DELETE_ON_ERROR:
 
 # Installs again only when what is to be installed has changed.
@@ -21,6 +21,7 @@ help:
 	@echo "make test       lint, strict types, tests with seeded subsets of the big ones"
 	@echo "make test-full  the same at full counts"
 	@echo "make bench      the figures of the README"
+	@echo "make docs       the API reference from the docstrings: docs-out/index.html"
 	@echo "make fuzz       coverage-guided fuzzing of the loader for FUZZ_SECONDS ($(FUZZ_SECONDS)); Linux and macOS"
 	@echo "make clean      remove what these made"
 
@@ -44,6 +45,12 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks emit
 
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	rm -rf docs-out
+	$(BIN)/python docs/reference/build.py docs-out
+	@echo "docs-out/index.html"
+
 # The corpus grows from run to run; a file that breaks something is left there as crash-...
 fuzz: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,fuzz]'
@@ -51,4 +58,4 @@ fuzz: $(STAMP)
 	$(BIN)/python -m tests.graph_io.fuzz $(FUZZ_CORPUS) -max_total_time=$(FUZZ_SECONDS) -timeout=30 -rss_limit_mb=4096 -max_len=65536 -artifact_prefix=$(FUZZ_CORPUS)/
 
 clean:
-	rm -rf $(VENV) build dist demo-out .mypy_cache .ruff_cache .hypothesis $(FUZZ_CORPUS)
+	rm -rf $(VENV) build dist demo-out docs-out .mypy_cache .ruff_cache .hypothesis $(FUZZ_CORPUS)

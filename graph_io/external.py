@@ -29,7 +29,13 @@ _FOLDER_OPTION = "session.model_external_initializers_file_folder_path"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where the bytes of a tensor lie: `location` is relative to the model's `weights` folder, with slashes."""
+    """Where the bytes of a tensor lie: `location` is relative to the model's `weights` folder, with slashes.
+
+    Attributes
+    ----------
+    location : str
+    offset, length : int
+    """
 
     location: str
     offset: int

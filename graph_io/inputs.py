@@ -56,6 +56,19 @@ def random_inputs(
 ) -> dict[str, Array]:
     """Make inputs for a run: standard normal floats, zeros and ones for the integers (legal as tokens and masks).
 
+    Parameters
+    ----------
+    shapes : mapping of str to sequence of int
+        Of each input.
+    dtypes : mapping of str to str
+        As `input_dtypes` returns them.
+    seed : int
+
+    Returns
+    -------
+    dict of str to array
+        By the name of the input.
+
     Raises
     ------
     ModelError
@@ -111,6 +124,13 @@ def varied_inputs(inputs: Mapping[str, Array], *, count: int = 3, seed: int = 0)
     """Return given inputs and variations of them: floats perturbed by 5 % of their spread, all else kept as it is.
 
     Integers, strings and booleans may be indices, lengths or masks, whose values only the user knows to be legal.
+
+    Parameters
+    ----------
+    inputs : mapping of str to array
+    count : int
+        How many sets of inputs to return, the given one among them.
+    seed : int
     """
     generator = np.random.default_rng(seed)
     trials = [dict(inputs)]

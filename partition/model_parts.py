@@ -82,7 +82,18 @@ class ModelParts:
         hash_weights: bool = False,
         progress: Callable[[float], None] | None = None,
     ) -> "ModelParts":
-        """Write the parts and ``parts.json`` into a folder; parameters and errors as of `Plan.save`."""
+        """Write the parts and ``parts.json`` into a folder; parameters and errors as of `Plan.save`.
+
+        Parameters
+        ----------
+        folder, overwrite, link_weights, hash_weights, progress
+            As for `Plan.save`.
+
+        Returns
+        -------
+        ModelParts
+            The saved parts, which can be run and verified.
+        """
         from partition.saved import save_plan
 
         return save_plan(
@@ -109,7 +120,17 @@ class ModelParts:
         tolerance: float | None = None,
         threads: int | None = None,
     ) -> "Verification":
-        """Run the parts and the whole model on the same inputs and compare the outputs; see `Plan.verify`."""
+        """Run the parts and the whole model on the same inputs and compare the outputs; see `Plan.verify`.
+
+        Parameters
+        ----------
+        model, inputs, seed, tolerance, threads
+            As for `Plan.verify`.
+
+        Returns
+        -------
+        Verification
+        """
         from partition.runtime.verify import verify_plan
 
         return verify_plan(self, model, inputs=inputs, seed=seed, tolerance=tolerance, threads=threads, timing=False)

@@ -284,6 +284,11 @@ class Plan(_Beside):
         threads : int, optional
             Of each runtime session here; the runtime's default if not given.
 
+        Returns
+        -------
+        SplitSession or RemoteSession
+            The latter with a server.
+
         Raises
         ------
         InputError

@@ -123,7 +123,15 @@ class PlanPart:
 
 @dataclass(frozen=True, slots=True)
 class PlanStage:
-    """What one machine runs between two messages: the numbers of its parts (none if it only passes data on)."""
+    """What one machine runs between two messages: the numbers of its parts (none if it only passes data on).
+
+    Attributes
+    ----------
+    machine : {"device", "server"}
+    parts : tuple of int
+    n_layers : int
+    compute_s : float
+    """
 
     machine: Role
     parts: tuple[int, ...]
@@ -135,8 +143,17 @@ class PlanStage:
 class PlanMessage:
     """What travels between two stages; bytes as priced on the wire.
 
-    `codecs` are those of the tensors, "none" for one that crosses as it is, and `raw_bytes` is what all of them would
-    take without; empty and None in a plan without codecs.
+    Attributes
+    ----------
+    after_stage : int
+    direction : {"uplink", "downlink"}
+    tensors : tuple of str
+    size_bytes : int
+    transfer_s, delay_s : float
+    codecs : tuple of str
+        Those of the tensors, "none" for one that crosses as it is; empty in a plan without codecs.
+    raw_bytes : int or None
+        What all of the tensors would take without codecs; None in a plan without.
     """
 
     after_stage: int

@@ -123,6 +123,10 @@ def build_bridge(
         How often a placement may go to the server; None for no limit.
     coded : mapping, optional
         Tensors that cross by a codec; the objective has to be the latency.
+
+    Returns
+    -------
+    Bridge
     """
     tensors: dict[str, Tensor] = graph.graph["tensors"]
     layers = tuple(graph.nodes)

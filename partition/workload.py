@@ -21,17 +21,34 @@ KIND_NAMES = ("accelerator", "cpu")
 
 @dataclass(frozen=True, slots=True)
 class WorkloadNode:
-    """A layer or an operator. Times are in the file's own unit, the same for all nodes and edges."""
+    """A layer or an operator. Times are in the file's own unit, the same for all nodes and edges.
+
+    Attributes
+    ----------
+    id : int
+    cpu_time, accelerator_time : float
+    on_accelerator : bool
+        Whether an accelerator may run it.
+    memory_bytes : float
+        Taken on an accelerator.
+    backward : bool
+        Part of the backward pass of a training step.
+    color_class : int or None
+        Nodes of one class must share a machine; None = free.
+    name : str or None
+    layer_id : int or None
+        Kept, not used.
+    """
 
     id: int
     cpu_time: float
     accelerator_time: float
-    on_accelerator: bool  # whether an accelerator may run it
-    memory_bytes: float  # on an accelerator
-    backward: bool = False  # part of the backward pass of a training step
-    color_class: int | None = None  # nodes of one class must share a machine; None = free
+    on_accelerator: bool
+    memory_bytes: float
+    backward: bool = False
+    color_class: int | None = None
     name: str | None = None
-    layer_id: int | None = None  # kept, not used
+    layer_id: int | None = None
 
     @property
     def label(self) -> str:
@@ -41,17 +58,34 @@ class WorkloadNode:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadEdge:
-    """One node reads what another one makes; all edges from one node stand for one tensor, sent once to a machine."""
+    """One node reads what another one makes; all edges from one node stand for one tensor, sent once to a machine.
+
+    Attributes
+    ----------
+    source, target : int
+    cost : float
+        Time of the transfer between an accelerator and the host; equal on all edges from one node.
+    size_bytes : float or None
+        Kept, not used.
+    """
 
     source: int
     target: int
-    cost: float  # time of the transfer between an accelerator and the host; equal on all edges from one node
-    size_bytes: float | None = None  # kept, not used
+    cost: float
+    size_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A cost graph and the machines that it is meant for.
+
+    Attributes
+    ----------
+    name : str
+    nodes : tuple of WorkloadNode
+    edges : tuple of WorkloadEdge
+    n_accelerators, n_cpus : int
+    accelerator_memory_bytes : float
 
     Raises
     ------

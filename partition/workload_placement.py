@@ -32,17 +32,34 @@ class MachineShare:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadPlacement:
-    """A contiguous split of a workload; its throughput is one inference in each `value` units of time."""
+    """A contiguous split of a workload; its throughput is one inference in each `value` units of time.
+
+    Attributes
+    ----------
+    workload : str
+    machines : tuple of MachineShare
+        Those used in the order of the pipeline, then the others.
+    accelerator_memory_bytes : float
+    value : float
+        The largest load.
+    bound : float
+        No contiguous split has a smaller one.
+    optimal : bool
+    method : str
+    n_down_sets : int
+    one_accelerator : float or None
+        The load if one accelerator ran everything; None if none can.
+    """
 
     workload: str
-    machines: tuple[MachineShare, ...]  # those used in the order of the pipeline, then the others
+    machines: tuple[MachineShare, ...]
     accelerator_memory_bytes: float
-    value: float  # the largest load
-    bound: float  # no contiguous split has a smaller one
+    value: float
+    bound: float
     optimal: bool
     method: str
     n_down_sets: int
-    one_accelerator: float | None  # the load if one accelerator ran everything; None if none can
+    one_accelerator: float | None
 
     @property
     def bottleneck(self) -> MachineShare:
@@ -101,6 +118,10 @@ def split_workload(
     down_set_limit : int, optional
         Most down-sets to look at, by default as `solvers.maximise_throughput`; beyond, an integer program decides,
         with a bound and a gap after a minute.
+
+    Returns
+    -------
+    WorkloadPlacement
 
     Raises
     ------

@@ -40,6 +40,16 @@ class Analysis:
         Most neighbours that a layer has when it is eliminated: 1 on a chain, 2 on series-parallel graphs.
     work : int
         Combinations of states that one pass runs over.
+    problem : Problem
+        The one that was analysed.
+    network : Network
+        Its layers and tensors as they are eliminated.
+    model : Model
+        The states of the layers, the order of elimination, and what the numeric phase fills in.
+    work_limit : int
+        Combinations of states that one pass may run over.
+    returns : bool
+        Whether every last layer is pinned to machine 0.
     """
 
     problem: Problem
@@ -113,6 +123,10 @@ def analyse(problem: Problem, *, work_limit: int = WORK_LIMIT) -> Analysis:
         Any number of machines; which are allowed where matters, other costs do not.
     work_limit : int
         Combinations of states that one pass may run over.
+
+    Returns
+    -------
+    Analysis
 
     Raises
     ------

@@ -28,11 +28,21 @@ _WORTH_COMPILING = 200_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchSolution:
-    """The best placement for each of many cost vectors."""
+    """The best placement for each of many cost vectors.
 
-    placements: NDArray[np.int8]  # (n_problems, n_layers) machines, read-only
-    values: FloatArray  # (n_problems,) as from `evaluate`
-    bounds: FloatArray  # (n_problems,) no placement costs less
+    Attributes
+    ----------
+    placements : (n_problems, n_layers) int8
+        Machines, read-only.
+    values : (n_problems,) float64
+        As from `evaluate`.
+    bounds : (n_problems,) float64
+        No placement costs less.
+    """
+
+    placements: NDArray[np.int8]
+    values: FloatArray
+    bounds: FloatArray
 
     def __len__(self) -> int:
         return len(self.values)

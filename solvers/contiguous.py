@@ -54,6 +54,10 @@ def maximise_throughput(
     time_limit_s : float or None
         Seconds for the integer program, which then answers with a bound and a gap.
 
+    Returns
+    -------
+    PipelineSolution
+
     Raises
     ------
     ProblemError

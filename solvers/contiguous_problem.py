@@ -125,6 +125,20 @@ class PipelineProblem:
         The time of a tensor is paid by its sender and by each receiver, where the machine's kind pays for transfers
         (by default every kind). Without memory limits there are none; by default contiguity is asked of every layer.
 
+        Parameters
+        ----------
+        compute : (n_layers, n_kinds) array_like
+        tensors : iterable of (int, float, iterable of int)
+            Producer, time and consumers of each tensor.
+        pays_transfers : (n_kinds,) array_like of bool, optional
+            Which kinds of machines spend that time.
+        machine_counts, memory_bytes, memory_limit_bytes, contiguous, colocated, layer_names, kind_names
+            As of the class.
+
+        Returns
+        -------
+        PipelineProblem
+
         Examples
         --------
         >>> problem = PipelineProblem.build([[1.0], [2.0]], [(0, 0.5, [1])], machine_counts=[2])
@@ -266,14 +280,23 @@ class PipelineProblem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PipelineLoads:
-    """What each machine spends on one inference, in the problem's unit of time, and the bytes that it holds."""
+    """What each machine spends on one inference, in the problem's unit of time, and the bytes that it holds.
 
-    compute: FloatArray  # (n_machines,)
-    receive: FloatArray  # (n_machines,)
-    send: FloatArray  # (n_machines,)
-    memory_bytes: FloatArray  # (n_machines,)
-    value: float  # the largest load; inf if the placement is not allowed
-    reason: str  # why it is not allowed; empty if it is
+    Attributes
+    ----------
+    compute, receive, send, memory_bytes : (n_machines,) float64
+    value : float
+        The largest load; inf if the placement is not allowed.
+    reason : str
+        Why it is not allowed; empty if it is.
+    """
+
+    compute: FloatArray
+    receive: FloatArray
+    send: FloatArray
+    memory_bytes: FloatArray
+    value: float
+    reason: str
 
     @property
     def load(self) -> FloatArray:

@@ -74,11 +74,19 @@ class Envelope:
     """The lines that are least somewhere, in the order in which they are as theta rises.
 
     A line that only touches the envelope in one point is kept: it may be the tie with the lowest index there.
+
+    Attributes
+    ----------
+    lines : Lines
+    order : (n_kept,) int64
+        Indices into `lines`, by falling slope.
+    starts : (n_kept,) float64
+        Theta from which each is least; the first is -inf.
     """
 
     lines: Lines
-    order: IntArray  # (n_kept,) indices into `lines`, by falling slope
-    starts: FloatArray  # (n_kept,) theta from which each is least; the first is -inf
+    order: IntArray
+    starts: FloatArray
 
     def best(self, thetas: Any) -> IntArray:
         """Return the index of the least line at each theta, same shape, int64.
@@ -171,12 +179,21 @@ class ChainLines:
 
     Cut k: the first ``heads[k]`` layers of the path on the device, the rest up to `tail_end` on the server, and what
     follows (outputs pinned to the device) on the device. Everything on the device is a cut, too, with head = tail_end.
+
+    Attributes
+    ----------
+    lines : Lines
+    heads : (n_lines,) int64
+        Rising.
+    tail_end : int
+    path : (n_layers,) int64
+        Layers along the chain.
     """
 
     lines: Lines
-    heads: IntArray  # (n_lines,) rising
+    heads: IntArray
     tail_end: int
-    path: IntArray  # (n_layers,) layers along the chain
+    path: IntArray
 
     def placement(self, line: int) -> IntArray:
         """Return the placement of cut `line`, (n_layers,) int64."""
@@ -199,6 +216,10 @@ def chain_lines(family: Family) -> ChainLines:
     ----------
     family : Family
         Its layers form one path of two machines.
+
+    Returns
+    -------
+    ChainLines
 
     Raises
     ------

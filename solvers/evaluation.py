@@ -25,16 +25,35 @@ from solvers.problem import Problem
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Breakdown:
-    """The parts of a placement's cost, in the problem's unit."""
+    """The parts of a placement's cost, in the problem's unit.
 
-    compute: FloatArray  # (n_machines,) per machine; inf if a layer sits where it is not allowed
-    transfer: FloatArray  # (n_machines, n_machines) tensors sent from i to j, without encode and decode
-    sent_tensors: tuple[tuple[int, int, int], ...]  # (tensor, i, j), each sent once
+    Attributes
+    ----------
+    compute : (n_machines,) float64
+        What each machine computes; inf if a layer sits where it is not allowed.
+    transfer : (n_machines, n_machines) float64
+        Tensors sent from i to j, without encode and decode.
+    sent_tensors : tuple of (int, int, int)
+        Tensor, sender and receiver, each sent once.
+    delay : float
+    n_messages : int
+        With more than two machines that layers may use, one for each of `sent_tensors`.
+    value : float
+        The sum; inf if not allowed or beyond `max_server_visits`.
+    encode : (n_machines,) float64
+        What each machine pays to make ready what it sends.
+    decode : (n_machines,) float64
+        What each machine pays to take in what it receives.
+    """
+
+    compute: FloatArray
+    transfer: FloatArray
+    sent_tensors: tuple[tuple[int, int, int], ...]
     delay: float
-    n_messages: int  # with more than two machines that layers may use, one for each of sent_tensors
-    value: float  # the sum; inf if not allowed or beyond max_server_visits
-    encode: FloatArray  # (n_machines,) what each machine pays to make ready what it sends
-    decode: FloatArray  # (n_machines,) what each machine pays to take in what it receives
+    n_messages: int
+    value: float
+    encode: FloatArray
+    decode: FloatArray
 
     def __repr__(self) -> str:
         return f"Breakdown(value={self.value:.6g}, {len(self.sent_tensors)} tensors in {self.n_messages} messages)"

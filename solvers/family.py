@@ -208,6 +208,10 @@ def bandwidth_family(
     overhead_per_byte : (n_machines, n_machines) array_like, optional
         The part of `per_byte` that does not depend on bandwidth, such as copying; none if not given.
 
+    Returns
+    -------
+    Family
+
     Raises
     ------
     ProblemError
@@ -236,6 +240,15 @@ def bandwidth_family(
 
 def delay_family(problem: Problem, *, scaled: str | tuple[int, int] = "all", ratio: float | None = None) -> Family:
     """Let delay vary: theta = seconds per message on the link named first; arguments as `bandwidth_family`.
+
+    Parameters
+    ----------
+    problem, scaled, ratio
+        As for `bandwidth_family`, of seconds per message.
+
+    Returns
+    -------
+    Family
 
     Examples
     --------

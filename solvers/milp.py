@@ -121,6 +121,12 @@ def milp_within(problem: Problem, *, limits: Sequence[AdditiveLimit], time_limit
 
     Same results, errors and cost as `solve_milp`; ``InfeasibleError`` also if no placement obeys the limits.
 
+    Parameters
+    ----------
+    problem, time_limit_s
+        As for `solve_milp`.
+    limits : sequence of AdditiveLimit
+
     Examples
     --------
     >>> problem = Problem.build([[3, 1], [3, 1]], [])

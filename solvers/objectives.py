@@ -67,6 +67,12 @@ class Power:
     def of_device(cls, *, compute: float, send: float, receive: float, idle: float, n_machines: int = 2) -> "Power":
         """Return the powers of machine 0, in watts, when only its energy counts.
 
+        Parameters
+        ----------
+        compute, send, receive, idle : float
+            Watts, 0 or more.
+        n_machines : int
+
         Examples
         --------
         >>> Power.of_device(compute=2.0, send=1.2, receive=1.0, idle=0.3).send_watts.tolist()

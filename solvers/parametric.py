@@ -31,15 +31,28 @@ MAX_SEGMENTS = 10_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """One placement and the part of the range on which it is optimal."""
+    """One placement and the part of the range on which it is optimal.
+
+    Attributes
+    ----------
+    theta_low, theta_high : float
+    solution : Solution
+        As solved for at `solved_at`, so that its value is the one there.
+    solved_at : float
+    intercept : float
+        The placement's value at theta is intercept + slope * theta, delays included.
+    slope : float
+    gap : float
+        Nowhere on the segment is the optimum cheaper by more; 0 if proven.
+    """
 
     theta_low: float
     theta_high: float
-    solution: Solution  # as solved for at `solved_at`, so that its value is the one there
+    solution: Solution
     solved_at: float
-    intercept: float  # the placement's value at theta is intercept + slope * theta, delays included
+    intercept: float
     slope: float
-    gap: float  # nowhere on the segment is the optimum cheaper by more; 0 if proven
+    gap: float
 
     @property
     def proven(self) -> bool:
@@ -57,7 +70,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Breakpoints:
-    """The segments of a range, in order and without holes."""
+    """The segments of a range, in order and without holes.
+
+    Attributes
+    ----------
+    family : Family
+    segments : tuple of Segment
+    n_solves : int
+    """
 
     family: Family
     segments: tuple[Segment, ...]

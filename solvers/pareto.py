@@ -20,11 +20,19 @@ THIN_ABOVE = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Point:
-    """One placement and what it costs in both objectives."""
+    """One placement and what it costs in both objectives.
 
-    first: float  # from `evaluate`
+    Attributes
+    ----------
+    first, second : float
+        From `evaluate`.
+    placement : (n_layers,) int64
+        Machines, read-only.
+    """
+
+    first: float
     second: float
-    placement: IntArray  # (n_layers,) machines, read-only
+    placement: IntArray
 
     def __repr__(self) -> str:
         return f"Point({self.first:.6g}, {self.second:.6g})"
@@ -32,11 +40,20 @@ class Point:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Front:
-    """Undominated points by rising first and falling second value, and how complete they are."""
+    """Undominated points by rising first and falling second value, and how complete they are.
+
+    Attributes
+    ----------
+    points : tuple of Point
+    epsilon : float
+        For every placement some point is at most 1 + epsilon times as large in both values.
+    n_labels : int
+        How many the largest elimination held.
+    """
 
     points: tuple[Point, ...]
-    epsilon: float  # for every placement some point is at most 1 + epsilon times as large in both values
-    n_labels: int  # that the largest elimination held
+    epsilon: float
+    n_labels: int
 
     @property
     def exact(self) -> bool:

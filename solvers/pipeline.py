@@ -155,6 +155,14 @@ def resource_totals(problem: Problem, placement: Any, *, half_duplex: bool = Fal
     With more than two machines: each machine, then each directed link (0, 1), (0, 2), .., row by row, or each pair
     of machines once with `half_duplex`. ``inf`` where a layer is not allowed.
 
+    Parameters
+    ----------
+    problem : Problem
+    placement : (n_layers,) int
+        Machines.
+    half_duplex : bool
+        Whether both directions of a link share it.
+
     Raises
     ------
     ProblemError

@@ -118,6 +118,18 @@ class Problem:
 
         Link matrices, `encode` and `decode` left out are zero.
 
+        Parameters
+        ----------
+        compute : (n_layers, n_machines) array_like
+        tensors : iterable of (int, float, iterable of int)
+            Producer, size and consumers of each tensor.
+        per_tensor, per_byte, delay, max_server_visits, colocated, layer_names, tensor_names, encode, decode
+            As of the class.
+
+        Returns
+        -------
+        Problem
+
         Examples
         --------
         >>> problem = Problem.build([[0, float("inf")], [4, 1]], [(0, 2.0, [1])], per_byte=[[0, 1], [1, 0]])
@@ -215,6 +227,11 @@ class Problem:
         """Return a problem on the same layers and tensors with other costs; what is left out stays.
 
         The graph is shared and not looked at again. Same errors as the constructor. O(what is given).
+
+        Parameters
+        ----------
+        compute, tensor_size_bytes, per_tensor, per_byte, delay, encode, decode
+            As of the class.
         """
         other = object.__new__(Problem)
         for name in Problem.__slots__:

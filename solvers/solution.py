@@ -24,16 +24,42 @@ MOST_DIGITS = 1e9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solution:
-    """A placement with its cost and a proven lower bound on every placement's cost, in the problem's unit."""
+    """A placement with its cost and a proven lower bound on every placement's cost, in the problem's unit.
 
-    placement: IntArray  # (n_layers,) machines, read-only
-    value: float  # from `evaluate`
-    bound: float  # no placement costs less; at most `value`
-    method: str  # which decided: "chain", "dp", "min-cut", "milp", "labels", "lagrangian" or "tiers"
+    Attributes
+    ----------
+    placement : (n_layers,) int64
+        Machines, read-only.
+    value : float
+        From `evaluate`.
+    bound : float
+        No placement costs less; at most `value`.
+    method : str
+        The solver that decided: "chain", "dp", "min-cut", "milp", "labels", "lagrangian" or "tiers".
+    """
+
+    placement: IntArray
+    value: float
+    bound: float
+    method: str
 
     @classmethod
     def of(cls, problem: Problem, placement: IntArray, method: str, *, bound: float | None = None) -> "Solution":
-        """Evaluate `placement`; without a `bound` it is proven optimal, as far as float64 can tell."""
+        """Evaluate `placement`; without a `bound` it is proven optimal, as far as float64 can tell.
+
+        Parameters
+        ----------
+        problem : Problem
+        placement : (n_layers,) int64
+            Machines.
+        method : str
+            Which solver decided.
+        bound : float, optional
+
+        Returns
+        -------
+        Solution
+        """
         value = evaluate(problem, placement)
         if bound is None:
             bound = value - (cancellation(problem.compute, value) if problem.compute.min(initial=0.0) < 0.0 else 0.0)
@@ -73,15 +99,33 @@ def cancellation(costs: FloatArray, value: float) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PipelineSolution:
-    """A contiguous placement, its largest load, and how it was found."""
+    """A contiguous placement, its largest load, and how it was found.
 
-    placement: IntArray  # (n_layers,) machines, numbered kind by kind
-    value: float  # the largest load, from `pipeline_loads`
-    bound: float  # no contiguous placement has a smaller one
-    method: str  # "down-sets" or "milp"
-    pipeline: tuple[int, ...]  # the machines that hold layers, in the order in which an inference passes them
-    n_down_sets: int  # 0 if the problem has no layers
-    n_pairs: int  # pairs of a down-set and one above it that were looked at
+    Attributes
+    ----------
+    placement : (n_layers,) int64
+        Machines, numbered kind by kind.
+    value : float
+        The largest load, from `pipeline_loads`.
+    bound : float
+        No contiguous placement has a smaller one.
+    method : str
+        "down-sets" or "milp".
+    pipeline : tuple of int
+        The machines that hold layers, in the order in which an inference passes them.
+    n_down_sets : int
+        0 if the problem has no layers.
+    n_pairs : int
+        Pairs of a down-set and one above it that were looked at.
+    """
+
+    placement: IntArray
+    value: float
+    bound: float
+    method: str
+    pipeline: tuple[int, ...]
+    n_down_sets: int
+    n_pairs: int
 
     @property
     def optimal(self) -> bool:

@@ -21,11 +21,21 @@ from solvers.solve import solve
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sweep:
-    """The optimum at each of several thetas."""
+    """The optimum at each of several thetas.
 
-    thetas: FloatArray  # (n_points,) as given
-    values: FloatArray  # (n_points,)
-    segments: IntArray  # (n_points,) indices into breakpoints.segments
+    Attributes
+    ----------
+    thetas : (n_points,) float64
+        As given.
+    values : (n_points,) float64
+    segments : (n_points,) int64
+        Indices into ``breakpoints.segments``.
+    breakpoints : Breakpoints
+    """
+
+    thetas: FloatArray
+    values: FloatArray
+    segments: IntArray
     breakpoints: Breakpoints
 
     def placement(self, point: int) -> IntArray:
@@ -47,6 +57,10 @@ def sweep(family: Family, thetas: Any, *, solver: Solver = solve, max_segments: 
     solver, max_segments
         As for `breakpoints`, with the same errors. O(n_points log n_segments) beyond it.
 
+    Returns
+    -------
+    Sweep
+
     Examples
     --------
     >>> from solvers import Problem
@@ -65,13 +79,22 @@ def sweep(family: Family, thetas: Any, *, solver: Solver = solve, max_segments: 
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """How far theta may drift before another placement is better."""
+    """How far theta may drift before another placement is better.
+
+    Attributes
+    ----------
+    theta : float
+    segment : int
+    theta_low, theta_high : float
+    changes_low, changes_high : bool
+        False: the range known ends there, not the segment.
+    """
 
     theta: float
     segment: int
     theta_low: float
     theta_high: float
-    changes_low: bool  # False: the range known ends there, not the segment
+    changes_low: bool
     changes_high: bool
 
     @property
@@ -117,11 +140,22 @@ def margin(found: Breakpoints, theta: float) -> Margin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refinement:
-    """What a bisection saw: samples, and brackets between which the answer changed at least once."""
+    """What a bisection saw: samples, and brackets between which the answer changed at least once.
 
-    thetas: FloatArray  # (n_solves,) rising
-    solutions: tuple[Solution | None, ...]  # None: infeasible there
-    brackets: tuple[tuple[float, float], ...]  # neighbouring thetas with different placements
+    Attributes
+    ----------
+    thetas : (n_solves,) float64
+        Rising.
+    solutions : tuple of Solution or None
+        At each theta; None where the problem is infeasible.
+    brackets : tuple of (float, float)
+        Neighbouring thetas with different placements.
+    tolerance : float
+    """
+
+    thetas: FloatArray
+    solutions: tuple[Solution | None, ...]
+    brackets: tuple[tuple[float, float], ...]
     tolerance: float
 
     @property
@@ -159,6 +193,10 @@ def refine(
         Even samples to start from, at least the two ends.
     max_solves : int
         Stop there; what is left wider shows in `Refinement.complete`.
+
+    Returns
+    -------
+    Refinement
 
     Examples
     --------

@@ -27,10 +27,18 @@ from solvers.parametric import Breakpoints
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Distribution:
-    """Finitely many values of theta with their probabilities; make one by `of_thetas` or `of_bandwidths`."""
+    """Finitely many values of theta with their probabilities; make one by `of_thetas` or `of_bandwidths`.
 
-    thetas: FloatArray  # (n_samples,) rising
-    probabilities: FloatArray  # (n_samples,) >= 0, sum 1
+    Attributes
+    ----------
+    thetas : (n_samples,) float64
+        Rising.
+    probabilities : (n_samples,) float64
+        Each 0 or more; their sum is 1.
+    """
+
+    thetas: FloatArray
+    probabilities: FloatArray
 
     def __post_init__(self) -> None:
         for name in ("thetas", "probabilities"):
@@ -97,19 +105,34 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A cut, by its index among the lines or segments it was chosen from, and what it was chosen for."""
+    """A cut, by its index among the lines or segments it was chosen from, and what it was chosen for.
+
+    Attributes
+    ----------
+    line : int
+    value : float
+        Expected value, quantile, or probability.
+    """
 
     line: int
-    value: float  # expected value, quantile, or probability
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
 class RegretChoice:
-    """A cut with its largest regret over an interval, and a lower bound on that of any cut whatever."""
+    """A cut with its largest regret over an interval, and a lower bound on that of any cut whatever.
+
+    Attributes
+    ----------
+    line : int
+    regret : float
+    bound : float
+        No line above the envelope has a smaller largest regret; at least half of `regret`.
+    """
 
     line: int
     regret: float
-    bound: float  # no line above the envelope has a smaller largest regret; at least half of `regret`
+    bound: float
 
     @property
     def optimal(self) -> bool:
@@ -130,6 +153,10 @@ def best_expected(known: Known, distribution: Distribution) -> Choice:
         Must cover the samples. From `Breakpoints` the choice is the best of all placements, from lines of those.
     distribution : Distribution
 
+    Returns
+    -------
+    Choice
+
     Raises
     ------
     ProblemError
@@ -148,7 +175,18 @@ def best_expected(known: Known, distribution: Distribution) -> Choice:
 
 
 def best_quantile(known: Known, distribution: Distribution, q: float) -> Choice:
-    """Choose the cut whose value is within the least limit with probability `q`; arguments and errors as above.
+    """Choose the cut whose value is within the least limit with probability `q`; errors as of `best_expected`.
+
+    Parameters
+    ----------
+    known, distribution
+        As for `best_expected`.
+    q : float
+        Above 0, at most 1.
+
+    Returns
+    -------
+    Choice
 
     Raises
     ------
@@ -162,6 +200,17 @@ def best_quantile(known: Known, distribution: Distribution, q: float) -> Choice:
 
 def best_for_deadline(known: Known, distribution: Distribution, deadline: float) -> Choice:
     """Choose the cut that most probably costs at most `deadline`; its value is that probability.
+
+    Parameters
+    ----------
+    known, distribution
+        As for `best_expected`.
+    deadline : float
+        In the problem's unit.
+
+    Returns
+    -------
+    Choice
 
     Raises
     ------
@@ -243,6 +292,16 @@ def minimax_regret(known: Known, low: float, high: float) -> RegretChoice:
     is the bound. From `Breakpoints` it holds for every placement; a placement off the envelope may be better than the
     choice, which is proven only where `optimal` says so and never worse than twice the best. From the lines of all
     one-way cuts of a chain the choice is the best of those, whatever the bound.
+
+    Parameters
+    ----------
+    known : Breakpoints, ChainLines or Lines
+    low, high : float
+        The interval of theta.
+
+    Returns
+    -------
+    RegretChoice
 
     Raises
     ------

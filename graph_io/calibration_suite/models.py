@@ -70,7 +70,13 @@ DEFAULT_COUNTS: dict[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class MicroBenchmark:
-    """A model of single layers, its number in the calibration, and how many layers it has."""
+    """A model of single layers, its number in the calibration, and how many layers it has.
+
+    Attributes
+    ----------
+    number, n_layers : int
+    model : onnx.ModelProto
+    """
 
     number: int
     n_layers: int

@@ -79,6 +79,10 @@ class ConditionRange:
         link : Link
             What is planned for; it has to lie in the range, and stands for what is not given.
 
+        Returns
+        -------
+        ConditionRange
+
         Raises
         ------
         InputError

@@ -130,6 +130,13 @@ def solve_each(
     Same arguments and errors, which are raised at once, but for a name in `dims` that no model has: that is known, and
     raised, after the last block. What joblib is set to is read at once, too. Closing the generator ends what is under
     way.
+
+    Parameters
+    ----------
+    models, links, machines, objective, output_on, dims, granularity, keep_inputs, max_server_visits, radio
+        As for `solve_many`.
+    workers, progress
+        As for `solve_many`.
     """
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise InputError(f"workers is {workers!r}; give a whole number of 1 or more, or None")

@@ -113,9 +113,12 @@ class ModelRows:
     cuts : tuple of Cut
     cut_of_row, method_of_row, error_of_row : (n_rows,) int32
         Indices into `cuts`, `methods` and `errors`; -1 for none.
+    methods, errors : tuple of str
     optimal : (n_rows,) bool
     notes : tuple of str
         What loading and pricing the model took for granted.
+    missing_dims : tuple of str
+        Symbolic dimensions of the batch that this model does not have.
     """
 
     model: str
@@ -152,7 +155,15 @@ class ModelRows:
     def failed(
         cls, model: str, objective: str, pairs: tuple[tuple[str, str], ...], links: tuple[Link, ...], error: str
     ) -> "ModelRows":
-        """Return the rows of a model that could not be solved at all."""
+        """Return the rows of a model that could not be solved at all.
+
+        Parameters
+        ----------
+        model, objective, pairs, links
+            As the attributes.
+        error : str
+            Why, for every row.
+        """
         n_rows = len(pairs) * len(links)
         none = np.full(n_rows, -1, dtype=np.int32)
         return cls(

@@ -66,6 +66,12 @@ class EmulatedLink:
     def of(cls, link: Link, *, per_message_s: float = 0.0, clock: Clock | None = None) -> "EmulatedLink":
         """Return the emulation of a link with constant rates.
 
+        Parameters
+        ----------
+        link : Link
+        per_message_s, clock
+            As of the class.
+
         Examples
         --------
         >>> from partition.emulation.clock import VirtualClock
@@ -142,7 +148,15 @@ class EmulatedLink:
         return self.profiles[direction].rate_at(time_s) / self._slowdown
 
     def duration_s(self, direction: Direction, size_bytes: int, start_s: float) -> float:
-        """Return how long a message takes that finds the direction free, in seconds; nothing is sent."""
+        """Return how long a message takes that finds the direction free, in seconds; nothing is sent.
+
+        Parameters
+        ----------
+        direction : {"uplink", "downlink"}
+        size_bytes : int
+        start_s : float
+            When it is sent, on the clock.
+        """
         begin_s = start_s + self.per_message_s
         transfer_s = self.profiles[direction].transfer_s(size_bytes * self._slowdown, begin_s)
         return self.per_message_s + transfer_s + self.delay_s
@@ -154,7 +168,22 @@ class EmulatedLink:
         self._slowdown = factor
 
     def occupy(self, direction: Direction, size_bytes: int, now_s: float, *, before_s: float = 0.0) -> float:
-        """Queue bytes without the message's overhead and delay, and return when the last of them leaves, in seconds."""
+        """Queue bytes without the message's overhead and delay, and return when the last of them leaves, in seconds.
+
+        Parameters
+        ----------
+        direction : {"uplink", "downlink"}
+        size_bytes : int
+        now_s : float
+            The time on the clock.
+        before_s : float
+            What passes before the first byte can leave.
+
+        Returns
+        -------
+        float
+            On the clock.
+        """
         with self._lock:
             begin_s = max(now_s, self._free_s[direction]) + before_s
             transfer_s = self.profiles[direction].transfer_s(size_bytes * self._slowdown, begin_s)

@@ -93,6 +93,10 @@ class Radio:
         radio : str or Radio
             A preset (``"3g"``, ``"4g"``, ``"wifi"``, in upper or lower case) or a radio, which is returned.
 
+        Returns
+        -------
+        Radio
+
         Raises
         ------
         InputError

@@ -19,7 +19,17 @@ _SUM_TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class MeasuredModel:
-    """The model that was measured: name, SHA-256 of its structure, how its nodes were grouped, its inputs' shapes."""
+    """The model that was measured.
+
+    Attributes
+    ----------
+    name : str
+    structure_sha256 : str
+        See `graph_io.structure_sha256`.
+    granularity : str
+        How its nodes were grouped.
+    input_shapes : mapping of str to tuple of int
+    """
 
     name: str
     structure_sha256: str
@@ -29,7 +39,15 @@ class MeasuredModel:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRuntime:
-    """The runtime that ran the model, and its settings."""
+    """The runtime that ran the model, and its settings.
+
+    Attributes
+    ----------
+    name, version, provider : str
+    threads : int
+    optimization : str
+        The level to which it optimised the graph.
+    """
 
     name: str
     version: str
@@ -40,7 +58,16 @@ class MeasuredRuntime:
 
 @dataclass(frozen=True, slots=True)
 class WholeModelTiming:
-    """Full runs of the model without a profiler: their median, spread and number, and the CPU time of one run."""
+    """Full runs of the model without a profiler.
+
+    Attributes
+    ----------
+    latency_s, spread_s : float
+        Median and spread.
+    runs : int
+    cpu_s : float
+        The CPU time of one run.
+    """
 
     latency_s: float
     spread_s: float
@@ -50,7 +77,16 @@ class WholeModelTiming:
 
 @dataclass(frozen=True, slots=True)
 class LayerTiming:
-    """The measured time of one layer: its median and spread, and the names of the model's nodes that it groups."""
+    """The measured time of one layer.
+
+    Attributes
+    ----------
+    id : str
+    nodes : tuple of str
+        Names of the model's nodes that it groups.
+    latency_s, spread_s : float
+        Median and spread.
+    """
 
     id: str
     nodes: tuple[str, ...]

@@ -100,6 +100,10 @@ class LoadReading:
         source : str
             Where it is from, for the messages.
 
+        Returns
+        -------
+        LoadReading
+
         Raises
         ------
         InputError
@@ -235,6 +239,10 @@ def read_load(
         How many threads the inference uses, 1 or more.
     memory_probe_bytes : int
         The size of the memory probe; 0 leaves it out.
+
+    Returns
+    -------
+    LoadReading
 
     Raises
     ------

@@ -62,7 +62,15 @@ class LengthModel:
 
     @classmethod
     def constant(cls, value: float, *, least: int, most: int) -> Self:
-        """Return the model of a quantity that is the same for all lengths."""
+        """Return the model of a quantity that is the same for all lengths.
+
+        Parameters
+        ----------
+        value : float
+            In the quantity's unit.
+        least, most : int
+            The range of lengths.
+        """
         return cls((float(value), 0.0, 0.0), least, most)
 
     def at(self, length: int) -> float:

@@ -185,6 +185,10 @@ class LengthPlan:
             Runs the device's stages.
         link : EmulatedLink, optional
             Delivers the messages.
+
+        Returns
+        -------
+        LengthSession
         """
         from partition.routing.by_length_session import open_length_session
 

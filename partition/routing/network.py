@@ -248,6 +248,10 @@ class MachineNetwork:
         folder : path-like
             What the paths of lengths files are relative to.
 
+        Returns
+        -------
+        MachineNetwork
+
         Raises
         ------
         InputError

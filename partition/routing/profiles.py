@@ -75,7 +75,14 @@ class LinkProfile:
         period_s: float | None = None,
         by_share: bool = False,
     ) -> Self:
-        """Return a profile of (start, bit/s, delay in seconds) steps."""
+        """Return a profile of (start, bit/s, delay in seconds) steps.
+
+        Parameters
+        ----------
+        steps : iterable of (float, float, float)
+        period_s, by_share
+            As the attributes.
+        """
         rows = [(float(start), float(rate), float(delay)) for start, rate, delay in steps]
         starts, rates, delays = (tuple(row[k] for row in rows) for k in range(3))
         return cls(starts, rates, delays, period_s, by_share)

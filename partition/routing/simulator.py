@@ -156,7 +156,19 @@ def simulate(
 def compare(
     network: MachineNetwork, lengths: ArrayLike, *, policies: Sequence[str] | None = None, **options: Any
 ) -> tuple[Simulation, ...]:
-    """Simulate several policies, by default all of `policies_of`, with the same inputs, links and noise."""
+    """Simulate several policies, by default all of `policies_of`, with the same inputs, links and noise.
+
+    Parameters
+    ----------
+    network, lengths, options
+        As for `simulate`.
+    policies : sequence of str, optional
+
+    Returns
+    -------
+    tuple of Simulation
+        One for each policy, in their order.
+    """
     return tuple(
         simulate(network, lengths, policy=policy, **options)
         for policy in (policies_of(network) if policies is None else policies)

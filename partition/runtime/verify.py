@@ -84,9 +84,16 @@ class OutputComparison:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Verification:
-    """The result of `Plan.verify`; `stages` is empty unless they were timed.
+    """The result of `Plan.verify`.
 
-    `tolerance` is the one for floats that nothing quantised; each output has its own.
+    Attributes
+    ----------
+    outputs : tuple of OutputComparison
+    n_inputs : int
+    tolerance : float
+        The one for floats that nothing quantised; each output has its own.
+    stages : tuple of StageTiming
+        Empty unless they were timed.
     """
 
     outputs: tuple[OutputComparison, ...]
