@@ -59,6 +59,14 @@ def run(
             show_default=False,
         ),
     ] = None,
+    compression: Annotated[
+        str | None,
+        typer.Option(
+            metavar="zstd",
+            help="Compress messages on the way, without loss, where the server takes that and it pays.",
+            show_default="messages as they are",
+        ),
+    ] = None,
     check_weights: CheckWeightsOption = False,
     runs: Annotated[int, typer.Option(min=1, help="How often to run; the median time is shown.")] = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Compare with the whole model.")] = False,
@@ -69,6 +77,8 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run saved parts, here or also on a server."""
+    from partition.exits.policy import is_policy_folder
+    from partition.exits_run_command import run_policy
     from partition.model_parts import ModelParts
     from partition.plan import Plan
     from partition.remote.errors import RemoteError
@@ -78,8 +88,10 @@ def run(
     from partition.saved import load_saved
 
     check_timing(timing, verify)
-    if server is None and (ca_file is not None or hold != "all" or not adapt):
-        raise InputError("--ca-file, --hold and --no-adapt belong to --server; give that, too, or leave them out")
+    if server is None and (ca_file is not None or hold != "all" or not adapt or compression is not None):
+        raise InputError(
+            "--ca-file, --hold, --no-adapt and --compression belong to --server; give that, too, or leave them out"
+        )
     if server is not None and verify:
         raise InputError("--verify compares parts that run here; leave out --server, or --verify")
     if codec and verify:
@@ -87,6 +99,28 @@ def run(
     codecs = _codecs(codec or [])
     if output_file is not None:
         check_output_file(output_file, "output file", force=force)
+    if is_policy_folder(folder):
+        if verify or model is not None:
+            raise InputError(
+                f"--verify and --model are for plans, and '{folder}' holds a policy of exits; leave them out"
+            )
+
+        def open_rest(plan: Plan, rest: Path) -> "SplitSession | RemoteSession":
+            return _session(
+                plan, rest, server, ca_file, hold, adapt=adapt, compression=compression, codecs=codecs, threads=threads
+            )
+
+        run_policy(
+            folder,
+            open_rest,
+            input_file=input_file,
+            output_file=output_file,
+            check_weights=check_weights,
+            runs=runs,
+            threads=threads,
+            as_json=as_json,
+        )
+        return
     seconds = []
     records = []
     explained = []
@@ -99,7 +133,9 @@ def run(
         if timing and isinstance(plan, ModelParts):
             raise InputError(f"--timing compares with a prediction, and parts ('{folder}') have none; leave it out")
         inputs = read_inputs(input_file) if input_file is not None else default_inputs(plan)
-        with _session(plan, folder, server, ca_file, hold, adapt=adapt, codecs=codecs, threads=threads) as session:
+        with _session(
+            plan, folder, server, ca_file, hold, adapt=adapt, compression=compression, codecs=codecs, threads=threads
+        ) as session:
             step.start("running")
             for number in range(runs):
                 before = time.perf_counter()
@@ -136,6 +172,7 @@ def _session(
     hold: str,
     *,
     adapt: bool,
+    compression: str | None,
     codecs: "dict[str, InputCodec]",
     threads: int | None,
 ) -> "SplitSession | RemoteSession":
@@ -151,7 +188,7 @@ def _session(
         return plan.session(threads=threads)
     if not isinstance(plan, Plan):
         raise InputError(f"parts ('{folder}') say nothing of machines, so none can run on a server; split the model")
-    options = RemoteOptions(hold=hold, adapt=adapt)  # type: ignore[arg-type]  # checked there
+    options = RemoteOptions(hold=hold, adapt=adapt, compression=compression)  # type: ignore[arg-type]  # checked there
     token = os.environ.get(TOKEN_VARIABLE)
     try:
         return plan.session(

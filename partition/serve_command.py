@@ -29,7 +29,7 @@ _ONE_PRESS_S = 0.3
 def serve(
     folders: Annotated[
         list[Path],
-        typer.Argument(metavar="OUT...", help="Folders that `split` or `parts` wrote.", show_default=False),
+        typer.Argument(metavar="OUT...", help="Folders of `split`, `parts` or `exits`.", show_default=False),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8000,
@@ -65,6 +65,14 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    compression: Annotated[
+        bool | None,
+        typer.Option(
+            "--compression/--no-compression",
+            help="Take and give bodies compressed by zstd, where clients want that.",
+            show_default="where zstandard is installed",
+        ),
+    ] = None,
     drain_timeout: Annotated[str, typer.Option(metavar="TIME", help="For what runs at SIGTERM.")] = "30s",
     log_level: Annotated[
         str, typer.Option(help="'info': a JSON line on stderr for each request; 'warning' or 'error': less.")
@@ -72,6 +80,7 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Serve saved parts over HTTP (KServe V2) until Ctrl-C."""
+    from partition.exits.policy import served_folder
     from partition.serve import Limits, Server
     from partition.serve.logs import log_to_stderr
     from partition.v2.input_codec import load_codec
@@ -89,7 +98,7 @@ def serve(
     token = _token(token_file)
     log_to_stderr(log_level)
     server = Server(
-        folders,
+        [served_folder(folder) for folder in folders],
         host=host,
         port=port,
         all_parts=all_parts,
@@ -99,6 +108,7 @@ def serve(
         key=tls_key,
         limits=limits,
         codecs=[load_codec(reference) for reference in codec or ()],
+        compression=compression,
     )
     with _asked_to_end() as asked:
         server.start()
@@ -144,7 +154,8 @@ def _asked_to_end() -> Iterator[threading.Event]:
 
 def _show(server: "Server", *, token: bool, host: str, as_json: bool) -> None:
     if as_json:
-        show_json({"url": server.url, "models": [model.metadata() for model in server.models.values()]})
+        models = [model.metadata() for model in server.models.values()]
+        show_json({"url": server.url, "models": models, "compression": ["zstd"] if server.compression.enabled else []})
         return
     shown = console()
     count = len(server.models)
@@ -159,4 +170,6 @@ def _show(server: "Server", *, token: bool, host: str, as_json: bool) -> None:
             f"note: no token is asked for (--token-file or ${TOKEN_VARIABLE}): whoever reaches it may use it",
             soft_wrap=True,
         )
+    how = "or compressed by zstd" if server.compression.enabled else f"not compressed ({server.compression.reason})"
+    shown.print(f"bodies: as they are, {how}", soft_wrap=True)
     shown.file.flush()

@@ -11,9 +11,11 @@ from urllib.parse import quote
 
 from numpy.typing import NDArray
 
+from partition.remote.compression import Coding, is_packed
 from partition.remote.errors import BadAnswer, Busy, Refused, TimedOut, Unreachable
 from partition.remote.wire import Bytes, Connection, Endpoint, Reply
 from partition.v2.codec import JSON_LENGTH_HEADER, decode_response, encode_request
+from partition.v2.compression import accepts
 from partition.v2.datatypes import datatype_of_array, datatype_of_onnx
 from partition.v2.errors import ProtocolError
 from partition.v2.input_codec import CODECS_PARAMETER, known
@@ -40,6 +42,8 @@ class Exchange:
         Of the server; None where it does not tell.
     cold : bool
         Whether it was the first on its connection.
+    coding_s : float
+        What the server took to decompress the request and to compress its answer, as it tells.
     """
 
     begun_s: float
@@ -50,6 +54,7 @@ class Exchange:
     compute_s: float | None
     queue_s: float | None
     cold: bool
+    coding_s: float = 0.0
 
     @property
     def total_s(self) -> float:
@@ -73,6 +78,8 @@ class V2Client:
         self._closed = False
         # Of stages that were checked, the inputs without dimensions for which the server takes a single one.
         self._widened: dict[str, frozenset[str]] = {}
+        self.takes_zstd = False
+        """Whether the server said, when a stage was checked, that it takes compressed bodies."""
 
     def __enter__(self) -> Self:
         return self
@@ -103,6 +110,7 @@ class V2Client:
         *,
         timeout_s: float,
         encoded: Mapping[str, tuple[str, bytes]] | None = None,
+        coding: Coding | None = None,
     ) -> tuple[dict[str, Array], Exchange]:
         """Let the server run a stage.
 
@@ -115,6 +123,8 @@ class V2Client:
             For everything together, a second try on another connection included.
         encoded : mapping of str to (str, bytes), optional
             Inputs that go encoded: the codec's name, and what it made of them.
+        coding : Coding, optional
+            What is compressed of request and answer, and what came of it; nothing if not given.
 
         Returns
         -------
@@ -130,16 +140,19 @@ class V2Client:
         widened = self._widened.get(stage.name, frozenset())
         sent = {name: value.reshape(1) if name in widened else value for name, value in inputs.items()}
         message = encode_request(sent, outputs=[one.name for one in stage.outputs], encoded=encoded)
-        reply = self._request(
-            "POST",
-            f"/v2/models/{quote(stage.name)}/infer",
-            headers=message.headers,
-            chunks=message.chunks,
-            timeout_s=timeout_s,
-        )
+        path = f"/v2/models/{quote(stage.name)}/infer"
+        headers, chunks = (message.headers, message.chunks) if coding is None else coding.pack(message)
+        begun_s = time.perf_counter()
+        reply = self._request("POST", path, headers=headers, chunks=chunks, timeout_s=timeout_s)
+        if reply.status == 415 and coding is not None and coding.packs:
+            # It took them when it was asked: another server by now, or a proxy between.
+            headers, chunks = coding.refused(message)
+            left_s = max(0.001, timeout_s - (time.perf_counter() - begun_s))
+            reply = self._request("POST", path, headers=headers, chunks=chunks, timeout_s=left_s)
         self._raise_for_status(reply, f"the model '{stage.name}'")
+        body = self._plain(reply) if coding is None else coding.unpack(reply, str(self.endpoint))
         try:
-            answer = decode_response(reply.body, reply.headers.get(JSON_LENGTH_HEADER.lower()))
+            answer = decode_response(body, reply.headers.get(JSON_LENGTH_HEADER.lower()))
         except ProtocolError as error:
             raise BadAnswer(f"server {self.endpoint}: {error}") from error
         for tensor in stage.outputs:
@@ -156,6 +169,7 @@ class V2Client:
             compute_s=_seconds(answer.parameters.get("compute_s")),
             queue_s=_seconds(answer.parameters.get("queue_s")),
             cold=reply.cold,
+            coding_s=0.0 if coding is None else coding.server_s,
         )
 
     def check_stage(self, stage: StageInterface, *, timeout_s: float, codecs: Mapping[str, str] | None = None) -> None:
@@ -182,6 +196,7 @@ class V2Client:
                 "serve the folder that this plan was loaded from"
             )
         self._raise_for_status(reply, f"the model '{stage.name}'")
+        self.takes_zstd = accepts(reply.headers.get("accept-encoding", ""))
         found = self._json(reply)
         self._check_codecs(stage, _named(found.get("inputs")), codecs or {})
         shapes = {one["name"]: one.get("shape") for one in _named(found.get("inputs"))}
@@ -289,9 +304,16 @@ class V2Client:
             raise Refused(f"{text}; give the token that the server was started with")
         raise (Refused if 400 <= reply.status < 500 else BadAnswer)(text)
 
+    def _plain(self, reply: Reply) -> memoryview:
+        """Return the body of an answer that was not asked for compressed."""
+        if is_packed(reply):
+            raise BadAnswer(f"server {self.endpoint} compressed an answer though that was not asked for")
+        return reply.body
+
     def _json(self, reply: Reply) -> dict[str, Any]:
+        body = self._plain(reply)
         try:
-            content = json.loads(bytes(reply.body))
+            content = json.loads(bytes(body))
         except (ValueError, RecursionError) as error:
             raise BadAnswer(f"server {self.endpoint} sent what is not JSON: {str(error)[:_LONGEST_REASON]}") from error
         if not isinstance(content, dict):

@@ -7,6 +7,7 @@ from partition.adaptation.planner import DEFAULT_HYSTERESIS
 from partition.errors import InputError
 
 Hold = Literal["all", "own"]
+Coding = Literal["zstd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,9 @@ class RemoteOptions:
         When nothing was heard of the server for so long, it is asked in the background.
     in_flight : int
         How many requests `stream` and `run_async` have under way at the most.
+    compression : "zstd" or None
+        By what bodies are compressed on the way, without loss, where the server takes that and it pays; needs the
+        package zstandard (extra zstd). The records tell what came of it.
     """
 
     hold: Hold = "all"
@@ -38,10 +42,13 @@ class RemoteOptions:
     longest_timeout_s: float = 30.0
     stale_s: float = 1.0
     in_flight: int = 4
+    compression: Coding | None = None
 
     def __post_init__(self) -> None:
         if self.hold not in ("all", "own"):
             raise InputError(f"hold is {self.hold!r}; give 'all' or 'own': the parts that the device opens")
+        if self.compression not in (None, "zstd"):
+            raise InputError(f"compression is {self.compression!r}; give 'zstd', or None for bodies as they are")
         for name, least in (
             ("hysteresis", 0.0),
             ("timeout_factor", 1.0),

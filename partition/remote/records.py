@@ -41,8 +41,38 @@ class StageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CompressionRecord:
+    """How the messages of a visit were compressed, where the session was asked to.
+
+    Attributes
+    ----------
+    plain_sent_bytes, plain_received_bytes : int
+        What the visit's `sent_bytes` and `received_bytes` were if nothing was compressed.
+    predicted_s : float
+        Packing and unpacking, on both machines.
+    device_s, server_s : float
+        What that took; a server that does not tell is charged nothing, and its part is the link's.
+    remark : str or None
+        Why the request went as it is, where that was not because it is small.
+    """
+
+    plain_sent_bytes: int
+    plain_received_bytes: int
+    predicted_s: float
+    device_s: float
+    server_s: float
+    remark: str | None = None
+
+    def told(self, sent_bytes: int, received_bytes: int) -> str:
+        """Say how many of the plain bytes were sent, for a person."""
+        ways = (("up", sent_bytes, self.plain_sent_bytes), ("down", received_bytes, self.plain_received_bytes))
+        found = [f"{way} {wire} of {plain} bytes" for way, wire, plain in ways if wire != plain]
+        return "; ".join([*found, *([self.remark] if self.remark else [])]) or "nothing compressed"
+
+
+@dataclass(frozen=True, slots=True)
 class VisitRecord:
-    """One way to the server and back: all but the server's computing and the wait for it.
+    """One way to the server and back: all but computing there, the wait for it, and compressing at both ends.
 
     Attributes
     ----------
@@ -50,12 +80,15 @@ class VisitRecord:
     queue_s : float or None
         How long the request waited in the server, where it tells.
     sent_bytes, received_bytes : int
+        On the way: compressed where they were.
     fault : str or None
         Why it came to nothing; `taken_s` is then what that cost.
     predicted_uplink_s, predicted_downlink_s : float or None
         What `predicted_s` is the sum of; the round trip is counted to the uplink. None where nobody kept them.
     uplink_s, downlink_s : float or None
         To the first byte of the answer less the server's time, and from there to its last byte. None at a fault.
+    compression : CompressionRecord or None
+        None where nobody asked for it.
     """
 
     predicted_s: float
@@ -68,6 +101,7 @@ class VisitRecord:
     predicted_downlink_s: float | None = None
     uplink_s: float | None = None
     downlink_s: float | None = None
+    compression: CompressionRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +159,10 @@ class RunRecord:
         for visit in self.visits:
             what = f"{visit.sent_bytes} bytes up, {visit.received_bytes} down"
             lines.append(_row("link, there and back", _ms(visit.predicted_s), _ms(visit.taken_s), visit.fault or what))
+            if visit.compression is not None:
+                one = visit.compression
+                told = one.told(visit.sent_bytes, visit.received_bytes)
+                lines.append(_row("compressing", _ms(one.predicted_s), _ms(one.device_s + one.server_s), told))
         lines.append(_row("all", _ms(self.predicted_s), _ms(self.taken_s), ""))
         return "\n".join(line.rstrip() for line in lines)
 

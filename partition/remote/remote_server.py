@@ -11,6 +11,7 @@ from partition.adaptation.estimators import ConditionEstimator, Observation
 from partition.adaptation.planner import MESSAGE_BYTES
 from partition.remote.breaker import Breaker
 from partition.remote.client import Exchange, V2Client
+from partition.remote.compression import Compression
 from partition.remote.errors import Busy, Refused, RemoteError, TimedOut, Unreachable
 from partition.remote.options import RemoteOptions
 from partition.remote.records import VisitRecord
@@ -38,6 +39,8 @@ class RemoteServer:
     options : RemoteOptions
     codecs : mapping of str to str
         Names of the codecs by which inputs travel.
+    compression : Compression, optional
+        By which messages are compressed where it pays; they go as they are if not given.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class RemoteServer:
         planned: Conditions,
         options: RemoteOptions,
         codecs: Mapping[str, str],
+        compression: Compression | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._options = options
         self._codecs = codecs
+        self._compression = compression
         self._stages = {stage.name: stage for stage in stages}
         self._client = V2Client(endpoint)
         self._estimator = ConditionEstimator(planned, time.perf_counter)
@@ -167,23 +172,34 @@ class RemoteServer:
         up = sum(one.nbytes for one in inputs.values()) + MESSAGE_BYTES
         up += sum(len(content) for _, content in codings.values())
         down = sum(one.size_bytes for one in stage.served.outputs) + MESSAGE_BYTES
-        uplink_s, downlink_s = 8.0 * up / now.uplink_bits_per_s + now.rtt_s, 8.0 * down / now.downlink_bits_per_s
+        coding = None if self._compression is None else self._compression.begin(stage.served.name, up, down, now)
+        uplink_s, downlink_s = _link_s(up, down, now)
+        # Compressed messages are faster than this, but not much slower: a time-out may rest on it.
+        plain_s = uplink_s + downlink_s
+        if coding is not None:
+            uplink_s, downlink_s = _link_s(coding.expected.up_bytes, coding.expected.down_bytes, now)
         link_s = uplink_s + downlink_s
         options = self._options
         with self._lock:
             self._under_way += 1
             decode_s = self._decode_s.get(stage.served.name, encode_s) if codings else 0.0
             # The slow-down rests on answers with decoding in them, so it is not added to that.
-            predicted_s = link_s + max(stage.compute_s * now.server_slowdown, stage.compute_s + decode_s)
+            predicted_s = plain_s + max(stage.compute_s * now.server_slowdown, stage.compute_s + decode_s)
             # They share the link and the server's processors.
             wanted_s = options.timeout_factor * predicted_s * self._under_way
             alone = self._under_way == 1
         timeout_s = min(options.longest_timeout_s, max(options.shortest_timeout_s, wanted_s))
         begun_s = time.perf_counter()
         try:
-            outputs, exchange = self._client.infer(stage.served, inputs, timeout_s=timeout_s, encoded=codings)
+            outputs, exchange = self._client.infer(
+                stage.served, inputs, timeout_s=timeout_s, encoded=codings, coding=coding
+            )
         except RemoteError as error:
             taken_s = time.perf_counter() - begun_s
+            if coding is not None:
+                up, taken_s = up - coding.saved_bytes, max(0.0, taken_s - coding.device_s)
+                # The server may be another one by now: it is asked again whether it takes compressed bodies.
+                self._greeted = self._greeted and not coding.packs
             if codings and isinstance(error, TimedOut):
                 # Decoding may be what takes so long: twice the time next, until an answer tells.
                 with self._lock:
@@ -191,7 +207,8 @@ class RemoteServer:
             self._saw_fault(error, up, taken_s, decodes=bool(codings))
             if options.hold == "own":
                 raise
-            fault = VisitRecord(link_s, taken_s, None, up, 0, str(error), uplink_s, downlink_s)
+            compressed = None if coding is None else coding.record(up, 0)
+            fault = VisitRecord(link_s, taken_s, None, up, 0, str(error), uplink_s, downlink_s, compression=compressed)
             return fault, None
         finally:
             with self._lock:
@@ -203,7 +220,7 @@ class RemoteServer:
             with self._lock:
                 self._decode_s[stage.served.name] = max(0.0, exchange.compute_s - stage.compute_s)
         values.update(outputs)
-        server_s = (exchange.compute_s or 0.0) + (exchange.queue_s or 0.0)
+        server_s = (exchange.compute_s or 0.0) + (exchange.queue_s or 0.0) + exchange.coding_s
         record = VisitRecord(
             link_s,
             max(0.0, exchange.total_s - server_s),
@@ -215,8 +232,18 @@ class RemoteServer:
             downlink_s,
             max(0.0, exchange.until_first_byte_s - server_s),
             exchange.receive_s,
+            None if coding is None else coding.record(exchange.sent_bytes, exchange.received_bytes),
         )
         return record, exchange.compute_s
+
+    def saved_s(self, stage: RouteStage, now: Conditions) -> float:
+        """Return by how much compressing is expected to make a visit shorter than the plan knows."""
+        if self._compression is None or stage.served is None:
+            return 0.0
+        up = sum(one.size_bytes for one in stage.served.inputs) + MESSAGE_BYTES
+        down = sum(one.size_bytes for one in stage.served.outputs) + MESSAGE_BYTES
+        found = self._compression.expected(stage.served.name, up, down, now)
+        return sum(_link_s(up, down, now)) - sum(_link_s(found.up_bytes, found.down_bytes, now)) - found.coding_s
 
     def saw_device(self, planned_s: float, taken_s: float) -> None:
         """Take in what the device took for a stage of its own."""
@@ -250,6 +277,8 @@ class RemoteServer:
     def _greet(self, timeout_s: float) -> None:
         for stage in self._stages.values():
             self._client.check_stage(stage, timeout_s=timeout_s, codecs=self._codecs)
+        if self._compression is not None:
+            self._compression.is_taken = self._client.takes_zstd
         self._greeted = True
 
     def _time_ping(self, timeout_s: float) -> None:
@@ -265,7 +294,8 @@ class RemoteServer:
             if told:
                 # Waiting counts as slowness: both grow with the server's load.
                 self._estimator.server.observe(stage.compute_s, server_s, time.perf_counter())
-            self._estimator.link.observe(_observation(exchange, server_s, alone=alone))
+            # What is on the link are the bytes as they were sent, and the time without packing and unpacking.
+            self._estimator.link.observe(_observation(exchange, server_s + exchange.coding_s, alone=alone))
 
     def _saw_fault(self, error: RemoteError, sent_bytes: int, taken_s: float, *, decodes: bool) -> None:
         if self._closed:
@@ -277,6 +307,11 @@ class RemoteServer:
         if self.breaker.passes:
             _LOG.warning("the device goes on alone until the server is back: %s", error)
         self.breaker.failed(wait_s=error.retry_after_s if isinstance(error, Busy) else None)
+
+
+def _link_s(up_bytes: float, down_bytes: float, now: Conditions) -> tuple[float, float]:
+    """Return the seconds of both ways; the round trip is counted to the first."""
+    return 8.0 * up_bytes / now.uplink_bits_per_s + now.rtt_s, 8.0 * down_bytes / now.downlink_bits_per_s
 
 
 def _observation(exchange: Exchange, server_s: float = 0.0, *, alone: bool = True) -> Observation:

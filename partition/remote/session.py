@@ -14,6 +14,7 @@ from partition.adaptation.conditions import Conditions
 from partition.adaptation.planner import Planner, choices_of
 from partition.errors import InputError
 from partition.plan import Plan
+from partition.remote.compression import Compression
 from partition.remote.local_parts import LocalParts, Runner, at_once
 from partition.remote.options import RemoteOptions
 from partition.remote.records import RunRecord, StageRecord, parts_sha256
@@ -51,7 +52,8 @@ class RemoteSession:
     Raises
     ------
     InputError
-        A plan that was not saved, or not with hashes of weights that lie in other files.
+        A plan that was not saved, or not with hashes of weights that lie in other files; compression is asked for, and
+        not installed.
     RemoteError
         The server has other parts; or it does not answer, and the device does not hold all of them.
 
@@ -75,6 +77,7 @@ class RemoteSession:
     ) -> None:
         self._codecs = InputCodecs(plan, codecs)
         self.options = options or RemoteOptions()
+        compression = None if self.options.compression is None else Compression(on_device)
         self._told = told
         self._plan = plan
         self._parts_sha256 = parts_sha256(plan)
@@ -91,7 +94,8 @@ class RemoteSession:
         held = range(len(plan.parts)) if self.options.hold == "all" else self._own_parts()
         self._parts = LocalParts(plan, held, threads=threads, on_device=on_device, codecs=self._codecs)
         stages = [one.served for route in self._routes for one in route.stages if one.served is not None]
-        self._server = RemoteServer(endpoint, stages, Conditions.of_link(plan.link), self.options, self._codecs.names)
+        conditions = Conditions.of_link(plan.link)
+        self._server = RemoteServer(endpoint, stages, conditions, self.options, self._codecs.names, compression)
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._pool: ThreadPoolExecutor | None = None
@@ -244,6 +248,7 @@ class RemoteSession:
             number = self._choose(now, rate_per_s)
             predicted_s = self._planner.terms[number].latency_s(now)
             asked = self._stage_to_ask(number, now)
+        predicted_s -= sum(self._server.saved_s(stage, now) for stage in self._routes[number].stages)
         return Request(
             self._routes[number],
             number,

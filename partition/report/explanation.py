@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from partition.runtime.session import SplitSession
 
 Run: TypeAlias = "RunRecord | RemoteSession | SplitSession"
-LegKind = Literal["device", "server", "uplink", "downlink", "encoding", "queue", "other"]
+LegKind = Literal["device", "server", "uplink", "downlink", "encoding", "compressing", "queue", "other"]
 
 _SHOWN = {"queue": "wait in the server", "other": "between these"}
 _NOT_SENT = "not sent: all ran in this process"
@@ -30,13 +30,13 @@ class Leg:
     ----------
     what : str
         "device" and "server": a stage; "uplink" and "downlink": a message, with the whole round trip in the former;
-        "encoding": of inputs that travel encoded, with a server; "queue": the wait in the server; "other": what no leg
-        accounts for, in process encoding and decoding among it.
+        "encoding": of inputs that travel encoded, with a server; "compressing": of messages, at both ends; "queue": the
+        wait in the server; "other": what no leg accounts for, in process encoding and decoding among it.
     ran_on : {"device", "server"} or None
         Of a stage: the device also where the server failed.
     parts : tuple of int
     size_bytes : int or None
-        Of a message, HTTP included.
+        Of a message on the way, HTTP included.
     predicted_s : float or None
         None for what no prediction knows of.
     measured_s : float or None
@@ -159,6 +159,9 @@ def _legs(record: RunRecord) -> Iterable[Leg]:
         if stage.encode_s:
             yield Leg("encoding", "device", (), None, None, stage.encode_s)
         if visit is not None:
+            if visit.compression is not None:
+                one, told = visit.compression, visit.compression.told(visit.sent_bytes, visit.received_bytes)
+                yield Leg("compressing", None, (), None, one.predicted_s, one.device_s + one.server_s, told)
             yield from _way_there(visit)
         if stage.parts:
             yield _stage_leg(stage, visit)

@@ -122,7 +122,9 @@ class Connection:
         except ProtocolError as error:
             if error.status == 500:
                 LOGGER.error("inference failed", extra={"fields": {"model": exchange.model, "reason": str(error)}})
-            return error_response(str(error), error.status)
+            # A 415 tells what would be taken.
+            headers = self._service.coding.headers if error.status == 415 else None
+            return error_response(str(error), error.status, headers)
         except OSError:
             raise
         except MemoryError:

@@ -1,6 +1,6 @@
 """The heads of HTTP/1.1 messages, read strictly: what two programs could read in two ways is refused.
 
-Bodies come with ``Content-Length``, as all clients of the protocol send them; no chunks, no compression, no upgrade.
+Bodies come with ``Content-Length``, as all clients of the protocol send them; no chunks, no upgrade.
 """
 
 import json

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from partition.errors import InputError
+from partition.serve.coding import BodyCoding
 from partition.serve.connection import Connection
 from partition.serve.http import error_response, write_head
 from partition.serve.limits import Limits
@@ -43,11 +44,15 @@ class Server:
     limits : Limits
     codecs : iterable of InputCodec
         By which inputs may come that a plan was priced with as encoded; requests name one of them.
+    compression : bool, optional
+        Whether to take and give bodies that are compressed by zstd, where a client wants it; where the package
+        zstandard is installed if not given.
 
     Raises
     ------
     InputError
-        A folder or a file that cannot be used, or an address that cannot be listened on.
+        A folder or a file that cannot be used, an address that cannot be listened on, or compression that is wanted
+        and not installed.
 
     Examples
     --------
@@ -68,6 +73,7 @@ class Server:
         key: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         codecs: Iterable[InputCodec] = (),
+        compression: bool | None = None,
     ) -> None:
         if threads is not None:
             check_threads(threads)
@@ -83,6 +89,7 @@ class Server:
             self._limits,
             concurrency=concurrency,
             token=token,
+            compression=compression,
         )
         self._listener = _listen(host, port)
         self._connections: set[Connection] = set()
@@ -94,6 +101,11 @@ class Server:
     def models(self) -> Mapping[str, ServedModel]:
         """The models by name."""
         return self._service.models
+
+    @property
+    def compression(self) -> BodyCoding:
+        """Whether it takes and gives compressed bodies, and if not, why."""
+        return self._service.coding
 
     @property
     def url(self) -> str:

@@ -12,13 +12,16 @@ from typing import Any
 from partition import __version__
 from partition.serve.admission import Admission
 from partition.serve.buffers import BufferPool, aligned
+from partition.serve.coding import BodyCoding
 from partition.serve.http import Head, Response, error_response, json_response
 from partition.serve.limits import Limits
 from partition.serve.registry import ServedModel
 from partition.serve.statistics import Statistics, Times
 from partition.v2.codec import JSON_LENGTH_HEADER, decode_request, encode_response
+from partition.v2.compression import LARGEST_BYTES, plain_size, unpacked
 from partition.v2.errors import ProtocolError
 from partition.v2.names import VERSION
+from partition.v2.tensors import Bytes
 
 _JSON_LENGTH = JSON_LENGTH_HEADER.lower()
 _HEALTH = ("/v2/health/live", "/v2/health/ready")
@@ -43,8 +46,15 @@ class Service:
     """Answers requests; all methods may be called from any thread."""
 
     def __init__(
-        self, models: Mapping[str, ServedModel], limits: Limits, *, concurrency: int, token: str | None
+        self,
+        models: Mapping[str, ServedModel],
+        limits: Limits,
+        *,
+        concurrency: int,
+        token: str | None,
+        compression: bool | None = None,
     ) -> None:
+        self.coding = BodyCoding(compression)
         self.models = dict(models)
         self.limits = limits
         self.statistics = Statistics(models)
@@ -79,9 +89,7 @@ class Service:
         head = exchange.head
         if head.path not in _HEALTH:
             self._authenticate(head)
-        encoding = head.headers.get("content-encoding", "identity").lower()
-        if encoding != "identity":
-            raise ProtocolError(f"content-encoding {encoding[:40]} is not supported; send the body as it is", 415)
+        self.coding.is_packed(head)
         if head.body_bytes > self.limits.body_bytes:
             raise ProtocolError(
                 f"the body has {head.body_bytes} bytes; at most {self.limits.body_bytes} are taken (--max-body)", 413
@@ -101,8 +109,14 @@ class Service:
                 {
                     "name": "dnn-partition",
                     "version": __version__,
-                    "extensions": ["binary_tensor_data", "statistics", "model_repository"],
-                }
+                    "extensions": [
+                        "binary_tensor_data",
+                        "statistics",
+                        "model_repository",
+                        *(["zstd_bodies"] if self.coding.enabled else []),
+                    ],
+                },
+                headers=self.coding.headers,
             ),
             ("v2", "models", "stats"): lambda: json_response(self.statistics.of_models(self.models)),
             ("metrics",): self._metrics,
@@ -126,6 +140,7 @@ class Service:
             "waiting": ("Requests in the queue.", self.admission.waiting),
             "connections": ("Connections that are open.", self.connections),
             "ready": ("Whether requests are taken.", int(not self.draining)),
+            "compression": ("Whether bodies compressed by zstd are taken and given.", int(self.coding.enabled)),
         }
         text = self.statistics.prometheus(gauges)
         return Response(200, (text,), {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
@@ -152,7 +167,7 @@ class Service:
                 raise ProtocolError("the server is ending; ask another one", 503)
             return self._infer(model, exchange, receive, alive)
         answers: dict[str, Callable[[], Response]] = {
-            "": lambda: json_response(model.metadata()),
+            "": lambda: json_response(model.metadata(), headers=self.coding.headers),
             "ready": self._ready,
             "stats": lambda: json_response(self.statistics.of_models({name: None})),
         }
@@ -171,6 +186,7 @@ class Service:
         length_text = head.headers.get(_JSON_LENGTH)
         # Only a hint for where to put the body: the codec checks it.
         json_bytes = int(length_text) if length_text and re.fullmatch("[0-9]{1,18}", length_text) else 0
+        packed = self.coding.is_packed(head)
         start = time.perf_counter()
         # Kept until the answer is sent: an output may be a view of an input.
         exchange.resources.enter_context(self.admission.body(head.body_bytes))
@@ -183,23 +199,34 @@ class Service:
         times.receive_s = received - start
         ok = False
         try:
-            response = self._compute(model, body, length_text, times, received, alive)
+            content = self._unpacked(body, exchange, received) if packed else body
+            response = self._compute(model, content, exchange, received, alive)
             ok = True
         finally:
             times.total_s = time.perf_counter() - received
             self.statistics.inferred(model.name, times, ok=ok)
         return response
 
+    def _unpacked(self, body: memoryview, exchange: Exchange, received: float) -> bytes:
+        """Decompress a body; what it says that it holds is refused or reserved before memory is taken."""
+        limits = self.limits
+        size_bytes = plain_size(body, min(limits.body_bytes, limits.waiting_bytes - len(body), LARGEST_BYTES))
+        exchange.resources.enter_context(self.admission.body(size_bytes))
+        content = unpacked(body, size_bytes)
+        exchange.times.decompress_s = time.perf_counter() - received
+        self.statistics.compressed("in", len(body), size_bytes)
+        return content
+
     def _compute(
         self,
         model: ServedModel,
-        body: memoryview,
-        length_text: str | None,
-        times: Times,
+        body: Bytes,
+        exchange: Exchange,
         received: float,
         alive: Callable[[], bool],
     ) -> Response:
-        request = decode_request(body, length_text)
+        times = exchange.times
+        request = decode_request(body, exchange.head.headers.get(_JSON_LENGTH))
         model.check(request.inputs, request.outputs or (), request.codecs)
         decoded = time.perf_counter()
         times.compute_input_s = decoded - received
@@ -228,8 +255,9 @@ class Service:
             request_id=request.request_id,
             parameters=parameters,
         )
+        response = self.coding.response(message, exchange.head, times.decompress_s, self.statistics)
         times.compute_output_s = time.perf_counter() - ended
-        return Response(200, message.chunks, message.headers)
+        return response
 
 
 def _require(head: Head, method: str) -> None:

@@ -5,23 +5,32 @@ import time
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from partition.v2.names import VERSION
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_COMPRESSED = {
+    "bodies": "Bodies that were compressed on the way.",
+    "bytes": "Their bytes on the way.",
+    "plain_bytes": "The bytes of what they hold.",
+}
 _STEPS = ("queue", "compute_input", "compute_infer", "compute_output")
 
 
 @dataclass(slots=True)
 class Times:
-    """What one inference took, in seconds: all of it from its last byte to its answer, and its steps."""
+    """What one inference took, in seconds: all of it from its last byte to its answer, and its steps.
+
+    Decompressing the body is part of `compute_input_s`, compressing the answer of `compute_output_s`.
+    """
 
     receive_s: float = 0.0
     queue_s: float = 0.0
     compute_input_s: float = 0.0
     compute_infer_s: float = 0.0
     compute_output_s: float = 0.0
+    decompress_s: float | None = None
     total_s: float = 0.0
 
 
@@ -46,6 +55,8 @@ class Statistics:
         self._answers: dict[int, int] = {}
         self._received_bytes = 0
         self._sent_bytes = 0
+        # By direction: bodies, their bytes on the way, and those of what they hold.
+        self._compressed = {direction: [0, 0, 0] for direction in ("in", "out")}
 
     def answered(self, status: int, received_bytes: int, sent_bytes: int) -> None:
         """Count an answer of any kind."""
@@ -53,6 +64,12 @@ class Statistics:
             self._answers[status] = self._answers.get(status, 0) + 1
             self._received_bytes += received_bytes
             self._sent_bytes += sent_bytes
+
+    def compressed(self, direction: Literal["in", "out"], wire_bytes: int, plain_bytes: int) -> None:
+        """Count a body that was compressed on the way; `answered` counts its bytes there, too."""
+        with self._lock:
+            for place, value in enumerate((1, wire_bytes, plain_bytes)):
+                self._compressed[direction][place] += value
 
     def inferred(self, model: str, times: Times, *, ok: bool) -> None:
         """Count an inference that was asked of a model."""
@@ -89,6 +106,9 @@ class Statistics:
             family("dnn_partition_answers_total", "counter", "Answers by HTTP status.", answers)
             family("dnn_partition_received_bytes_total", "counter", "Bodies received.", {"": self._received_bytes})
             family("dnn_partition_sent_bytes_total", "counter", "Bodies sent.", {"": self._sent_bytes})
+            for place, (name, text) in enumerate(_COMPRESSED.items()):
+                counts = {f'{{direction="{way}"}}': found[place] for way, found in self._compressed.items()}
+                family(f"dnn_partition_compressed_{name}_total", "counter", text, counts)
             inferences = {
                 f'{{model="{name}",outcome="{outcome}"}}': count
                 for name, one in self._models.items()

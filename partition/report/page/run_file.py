@@ -8,7 +8,7 @@ from partition.adaptation.conditions import Conditions
 from partition.errors import InputError
 from partition.files import FieldReader, read_json
 from partition.plan_records import Role
-from partition.remote.records import RunRecord, StageRecord, VisitRecord
+from partition.remote.records import CompressionRecord, RunRecord, StageRecord, VisitRecord
 from partition.runtime.timing import StageTiming
 
 
@@ -79,6 +79,21 @@ def _visit(fields: FieldReader) -> VisitRecord:
         predicted_downlink_s=legs[1],
         uplink_s=legs[2],
         downlink_s=legs[3],
+        compression=_compression(fields),
+    )
+
+
+def _compression(fields: FieldReader) -> CompressionRecord | None:
+    one = fields.optional_object("compression") if "compression" in fields.names() else None
+    if one is None:
+        return None
+    return CompressionRecord(
+        one.whole("plain_sent_bytes"),
+        one.whole("plain_received_bytes"),
+        one.non_negative("predicted_s"),
+        one.non_negative("device_s"),
+        one.non_negative("server_s"),
+        one.optional_text("remark"),
     )
 
 
