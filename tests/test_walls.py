@@ -29,14 +29,18 @@ def imports_of(statement, *, for_types):
 
 
 @cache
+def imports_in(package, *, for_types):
+    """Return the packages that are imported anywhere in one of ours."""
+    return {
+        name
+        for path in (ROOT / package).rglob("*.py")
+        for name in imports_of(ast.parse(path.read_text(encoding="utf-8"), str(path)), for_types=for_types)
+    }
+
+
 def importers(name, *, for_types=True):
     """Return those of our packages that import a package; ``for_types`` counts imports for types alone."""
-    return {
-        package
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*.py")
-        if name in set(imports_of(ast.parse(path.read_text(encoding="utf-8"), str(path)), for_types=for_types))
-    }
+    return {package for package in PACKAGES if name in imports_in(package, for_types=for_types)}
 
 
 def test_there_is_something_to_check():

@@ -10,6 +10,7 @@ import graph_io
 from graph_io import KernelFeatures, kernel_list, load_graph, profile_key
 from graph_io.kernel_features import KINDS
 from tests.models import model, node, value
+from tests.scale import SUITE_SEEDS
 
 
 def features(proto, **dims):
@@ -147,8 +148,9 @@ def test_the_kernels_of_a_model_with_invented_tensors():
     assert {"gemm", "matmul", "softmax", "layer_norm"} <= {one.features.kind for one in kernels}
 
 
-def test_micro_benchmarks_cover_their_types():
-    n_layers, models = graph_io.micro_benchmarks(scale=0.001)
+@pytest.mark.parametrize("seed", SUITE_SEEDS)
+def test_micro_benchmarks_cover_their_types(seed):
+    n_layers, models = graph_io.micro_benchmarks(scale=0.001, seed=seed)
     kinds, total = set(), 0
     for one in models:
         total += one.n_layers
@@ -160,10 +162,12 @@ def test_micro_benchmarks_cover_their_types():
     assert not missing
 
 
-def test_micro_benchmarks_are_the_same_each_time():
+@pytest.mark.parametrize("seed", SUITE_SEEDS)
+def test_micro_benchmarks_are_the_same_each_time(seed):
     first, second = (
-        [one.model.SerializeToString() for one in graph_io.micro_benchmarks(scale=0.001)[1]] for _ in range(2)
+        [one.model.SerializeToString() for one in graph_io.micro_benchmarks(scale=0.001, seed=seed)[1]]
+        for _ in range(2)
     )
     assert first == second
-    other = [one.model.SerializeToString() for one in graph_io.micro_benchmarks(scale=0.001, seed=1)[1]]
+    other = [one.model.SerializeToString() for one in graph_io.micro_benchmarks(scale=0.001, seed=11)[1]]
     assert first != other

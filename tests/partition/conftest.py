@@ -1,5 +1,6 @@
 """What the tests of this package share: model files that are written once, and the command line as a process."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import onnx
 import pytest
 
 import graph_io
+from partition.command import FORKS
 from tests.models import model, node, relu_chain, value
+from tests.partition.warm_process import WarmProcesses
+from tests.scale import FULL
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,13 +60,31 @@ class Finished:
     err: str
 
 
+@pytest.fixture(scope="session")
+def warm_processes():
+    """Return what forks processes that have loaded the command line, or None: the full run starts each from nothing."""
+    if FULL or not FORKS:
+        yield None
+        return
+    with contextlib.closing(WarmProcesses(ROOT, command_environment())) as processes:
+        yield processes
+
+
 @pytest.fixture
-def command(tmp_path):
+def command(tmp_path, warm_processes):
     """Run ``dnn-partition`` as a process of its own, in an empty folder."""
 
-    def run(*arguments, cwd=None):
+    def run(*arguments, cwd=None, first=""):
+        texts = [str(argument) for argument in arguments]
+        if warm_processes is not None:
+            return Finished(
+                *warm_processes.run(
+                    texts, cwd=cwd or tmp_path, environment=command_environment(), first=first, timeout_s=300
+                )
+            )
+        start = ["-c", f"{first}\nimport runpy; runpy.run_module('partition', run_name='__main__', alter_sys=True)"]
         done = subprocess.run(
-            [sys.executable, "-m", "partition", *map(str, arguments)],
+            [sys.executable, *(start if first else ["-m", "partition"]), *texts],
             cwd=cwd or tmp_path,
             env=command_environment(),
             capture_output=True,

@@ -106,6 +106,8 @@ def check_is_coherent(plan):
 @pytest.mark.parametrize(("name", "link"), grouped([*FIRST, *OTHERS], quick=len(FIRST) + 2))
 def test_plan_is_written_read_run_and_equal(name, link, whole, tmp_path):
     reference = whole(name)
+    for first, second in zip(*(outputs.values() for outputs in reference.outputs), strict=True):
+        assert np.max(np.abs(first - second)) > 1e-4 * np.max(np.abs(first)), "nothing would be seen of a mistake"
     plan = partition(reference.graph, link)
     check_is_coherent(plan)
     assert plan.optimal
