@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graph_io.annotated import annotated_copy
+    from graph_io.by_outputs import needed_nodes, open_dims, split_by_outputs
     from graph_io.calibration_suite.models import MicroBenchmark, micro_benchmarks
     from graph_io.cuts import head_of_cut, single_tensor_cuts
     from graph_io.deployed import (
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from graph_io.kernel_features import KernelFeatures
     from graph_io.layouts import LayoutConversion, conversion_benchmark
     from graph_io.light_models import LIGHT_MODELS, light_model
-    from graph_io.model import Model, ModelSource, least_precise_float, load_model
+    from graph_io.model import Model, ModelSource, least_precise_float, load_model, select_outputs
     from graph_io.quantised import OutputStep, output_steps
     from graph_io.reasons import CutReason, cut_reasons
     from graph_io.refinement import refine
@@ -76,6 +77,8 @@ _HOMES = {
     "load_model": "model",
     "micro_benchmarks": "calibration_suite.models",
     "move_references": "external",
+    "needed_nodes": "by_outputs",
+    "open_dims": "by_outputs",
     "output_steps": "quantised",
     "overhead_benchmarks": "whole_benchmarks",
     "part_interfaces": "submodels",
@@ -84,8 +87,10 @@ _HOMES = {
     "references": "external",
     "refine": "refinement",
     "runtime_reason": "errors",
+    "select_outputs": "model",
     "single_tensor_cuts": "cuts",
     "split": "submodels",
+    "split_by_outputs": "by_outputs",
     "structure_sha256": "skeleton",
     "unnamed_kernel": "deployed",
     "varied_inputs": "inputs",
@@ -131,6 +136,8 @@ __all__ = [
     "load_model",
     "micro_benchmarks",
     "move_references",
+    "needed_nodes",
+    "open_dims",
     "output_steps",
     "overhead_benchmarks",
     "part_interfaces",
@@ -139,8 +146,10 @@ __all__ = [
     "references",
     "refine",
     "runtime_reason",
+    "select_outputs",
     "single_tensor_cuts",
     "split",
+    "split_by_outputs",
     "structure_sha256",
     "unnamed_kernel",
     "varied_inputs",

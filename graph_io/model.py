@@ -4,8 +4,8 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -69,6 +69,10 @@ def load_model(source: ModelSource) -> Model:
         Large weights that lie in other files of the model's folder stay there, as references. A given ModelProto is
         copied, never changed.
 
+    Returns
+    -------
+    Model
+
     Raises
     ------
     ModelError
@@ -99,6 +103,27 @@ def load_model(source: ModelSource) -> Model:
         raise ModelError(f"model '{label}' in memory lacks its external data; load it from its path")
     notes = _normalise(proto, label)
     return Model(proto=proto, name=name, path=path, notes=tuple(notes), weights=weights)
+
+
+def select_outputs(model: Model, outputs: Sequence[str]) -> Model:
+    """Copy a model with some of its outputs alone, in this order, and only the nodes that lead to them.
+
+    Raises
+    ------
+    ModelError
+        None is named, or one that the model does not have.
+    """
+    declared = {value.name: value for value in model.proto.graph.output}
+    unknown = next((name for name in outputs if name not in declared), None)
+    if unknown is not None or not outputs:
+        what = "no output is named" if unknown is None else f"'{unknown}' is not an output"
+        raise ModelError(f"model '{model.name}': {what}; its outputs are {', '.join(declared)}")
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    del proto.graph.output[:]
+    proto.graph.output.extend(declared[name] for name in outputs)
+    _normalise(proto, model.name)
+    return replace(model, proto=proto)
 
 
 def _read(path: Path) -> ModelProto:

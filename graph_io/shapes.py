@@ -17,7 +17,7 @@ from graph_io.observed import observe
 from graph_io.skeleton import skeleton
 
 # Names by which exporters call the batch: alone among the unknown dimensions it gets a value without being asked.
-_BATCH_NAMES = frozenset({"", "n", "batch", "batch_size"})
+BATCH_NAMES = frozenset({"", "n", "batch", "batch_size"})
 _NO_TENSORS = frozenset({"sequence_type", "optional_type", "map_type"})
 ShapeAndType = tuple[str, tuple[int, ...]]
 
@@ -67,7 +67,7 @@ def fix_input_dims(model: Model, dims: Mapping[str, int]) -> tuple[dict[str, tup
             own_name = f"{declared.name}.{axis}"
             known.update(name for name in (symbol, own_name) if name)
             given = dims.get(own_name, dims.get(symbol) if symbol else None)
-            if given is None and axis == 0 and symbol.lower() in _BATCH_NAMES:
+            if given is None and axis == 0 and symbol.lower() in BATCH_NAMES:
                 given = 1
                 notes.append(f"batch of input '{declared.name}'{f' ({symbol})' if symbol else ''} taken as 1")
             if given is None:

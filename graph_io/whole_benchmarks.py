@@ -14,7 +14,14 @@ _COLUMNS = 4096
 
 @dataclass(frozen=True, slots=True)
 class OverheadBenchmark:
-    """A model of so many kernels with next to nothing to compute, and the shapes of its inputs."""
+    """A model of so many kernels with next to nothing to compute, and the shapes of its inputs.
+
+    Attributes
+    ----------
+    model : Model
+    input_shapes : dict of str to tuple of int
+    n_kernels : int
+    """
 
     model: Model
     input_shapes: dict[str, tuple[int, ...]]
@@ -29,7 +36,14 @@ def overhead_benchmarks() -> tuple[OverheadBenchmark, ...]:
 
 @dataclass(frozen=True, slots=True)
 class LoadBenchmark:
-    """A model, the shapes of its inputs, and the share of its time that memory bounds."""
+    """A model, the shapes of its inputs, and the share of its time that memory bounds.
+
+    Attributes
+    ----------
+    model : Model
+    input_shapes : dict of str to tuple of int
+    memory_share : float
+    """
 
     model: Model
     input_shapes: dict[str, tuple[int, ...]]

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from partition.energy.radio import Radio
     from partition.energy.rapl import RaplMeter
     from partition.errors import InputError, VerificationError
+    from partition.exits.calibrate import calibrate_exits, given_exits
+    from partition.exits.choice import choose_exit
+    from partition.exits.policy import ExitHead, ExitPolicy, TradeOff, load_exit_policy
+    from partition.exits.session import ExitResult, ExitRun, ExitSession
+    from partition.exits.table import ExitTable, load_exits
     from partition.latency.annotate import annotate
     from partition.latency.calibrate import calibrate
     from partition.latency.machines import Machine, load_machine, shipped_machines
@@ -80,6 +85,12 @@ _HOMES = {
     "Conditions": "partition.adaptation.conditions",
     "EnergyMeter": "partition.energy.meter",
     "Estimate": "partition.plan_records",
+    "ExitHead": "partition.exits.policy",
+    "ExitPolicy": "partition.exits.policy",
+    "ExitResult": "partition.exits.session",
+    "ExitRun": "partition.exits.session",
+    "ExitSession": "partition.exits.session",
+    "ExitTable": "partition.exits.table",
     "InputCodec": "partition.v2.input_codec",
     "InputError": "partition.errors",
     "Layer": "graph_io",
@@ -117,6 +128,7 @@ _HOMES = {
     "SplitSession": "partition.runtime.session",
     "Tensor": "graph_io",
     "Timings": "partition.latency.timings",
+    "TradeOff": "partition.exits.policy",
     "Verification": "partition.runtime.verify",
     "VerificationError": "partition.errors",
     "Workload": "partition.workload",
@@ -126,8 +138,13 @@ _HOMES = {
     "annotate": "partition.latency.annotate",
     "calibrate": "partition.latency.calibrate",
     "calibrate_codecs": "partition.codecs.measure",
+    "calibrate_exits": "partition.exits.calibrate",
+    "choose_exit": "partition.exits.choice",
+    "given_exits": "partition.exits.calibrate",
     "light_model": "graph_io",
     "load_codecs": "partition.codecs.table",
+    "load_exit_policy": "partition.exits.policy",
+    "load_exits": "partition.exits.table",
     "load_graph": "graph_io",
     "load_length_plan": "partition.routing.length_plan",
     "load_lengths": "partition.routing.lengths_file",
@@ -162,6 +179,12 @@ __all__ = [
     "Conditions",
     "EnergyMeter",
     "Estimate",
+    "ExitHead",
+    "ExitPolicy",
+    "ExitResult",
+    "ExitRun",
+    "ExitSession",
+    "ExitTable",
     "InputCodec",
     "InputError",
     "Layer",
@@ -199,6 +222,7 @@ __all__ = [
     "SplitSession",
     "Tensor",
     "Timings",
+    "TradeOff",
     "Verification",
     "VerificationError",
     "Workload",
@@ -208,8 +232,13 @@ __all__ = [
     "annotate",
     "calibrate",
     "calibrate_codecs",
+    "calibrate_exits",
+    "choose_exit",
+    "given_exits",
     "light_model",
     "load_codecs",
+    "load_exit_policy",
+    "load_exits",
     "load_graph",
     "load_length_plan",
     "load_lengths",

@@ -20,7 +20,7 @@ TOKEN_VARIABLE = "DNN_PARTITION_TOKEN"
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
 PlanArgument = Annotated[
-    Path, typer.Argument(metavar="OUT", help="A folder that `split` or `parts` wrote.", show_default=False)
+    Path, typer.Argument(metavar="OUT", help="A folder of `split`, `parts` or `exits`.", show_default=False)
 ]
 _MACHINES = ", ".join(shipped_machines())
 BandwidthOption = Annotated[

@@ -50,6 +50,8 @@ from partition.batch_command import batch
 from partition.codecs_command import calibrate_codecs
 from partition.emulate_command import emulate
 from partition.errors import LIBRARY_ERRORS, InputError, VerificationError
+from partition.exits_calibration_command import calibrate_exits
+from partition.exits_command import exits
 from partition.export_command import export
 from partition.inspect_command import inspect
 from partition.machine_commands import calibrate, profile
@@ -317,6 +319,8 @@ app.command()(export)
 app.command()(profile)
 app.command()(calibrate)
 app.command("calibrate-codecs")(calibrate_codecs)
+app.command("calibrate-exits")(calibrate_exits)
+app.command()(exits)
 app.command()(emulate)
 app.command()(route)
 app.command()(simulate)

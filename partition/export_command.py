@@ -25,11 +25,12 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write the stages of the server for Triton."""
+    from partition.exits.policy import served_folder
     from partition.export.triton import export_triton
 
     with steps(1) as step:
         step.start(f"writing {triton}")
-        made = export_triton(out, triton, backend=backend, threads=threads, overwrite=force)  # type: ignore[arg-type]
+        made = export_triton(served_folder(out), triton, backend=backend, threads=threads, overwrite=force)  # type: ignore[arg-type]
     if as_json:
         show_json(made.to_json())
         return

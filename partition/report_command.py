@@ -34,6 +34,7 @@ from partition.arguments import (
     visits,
 )
 from partition.errors import InputError
+from partition.exits.policy import is_policy_folder
 from partition.terminal import console, show_json, steps
 
 if TYPE_CHECKING:
@@ -91,12 +92,18 @@ def report(
 ) -> None:
     """Show in one HTML file why a cut was chosen.
 
-    A model is planned as `split` does it, with the same options. A folder that `split` wrote takes none of them.
+    A model is planned as `split` does it, with the same options. A folder of `split` or `exits` takes none of them.
     """
     from partition.report.page.run_file import read_run
 
     check_output_file(out, "report", force=force)
     measured = None if run_file is None else read_run(run_file)
+    if is_policy_folder(model):
+        _refuse_planning(context, model)
+        if run_file is not None:
+            raise InputError(f"--run is for the report of a plan, and '{model}' holds a policy of exits; leave it out")
+        _report_policy(model, out, force=force, as_json=as_json)
+        return
     start = time.perf_counter()
     with steps(2) as step:
         if model.is_dir():
@@ -148,6 +155,24 @@ def report(
     console().print(
         f"report: {out}, {format_bytes(size_bytes)}, drawn in {drawn - planned:.2f} s", soft_wrap=True, markup=False
     )
+
+
+def _report_policy(folder: Path, out: Path, *, force: bool, as_json: bool) -> None:
+    from partition.exits.policy import load_exit_policy
+    from partition.exits.view import sentence
+    from partition.report.table import format_bytes
+
+    with steps(2) as step:
+        step.start(f"reading {folder}")
+        policy = load_exit_policy(folder)
+        step.start(f"drawing {out}")
+        policy.report(out, overwrite=force)
+    size_bytes = out.stat().st_size
+    if as_json:
+        show_json({"report": str(out), "size_bytes": size_bytes, "policy": policy.to_json()})
+        return
+    console().print(sentence(policy), soft_wrap=True, markup=False, highlight=False)
+    console().print(f"report: {out}, {format_bytes(size_bytes)}", soft_wrap=True, markup=False)
 
 
 def _refuse_planning(context: typer.Context, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The inputs that codecs are measured on: a folder of ``.npz`` files, arrays in memory, or random ones if asked."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from graph_io import LayerGraph, input_dtypes, random_inputs
 from partition.errors import InputError
+from partition.files import FieldReader
 from partition.runtime.files import read_inputs
 
 Inputs: TypeAlias = Mapping[str, NDArray[Any]]
@@ -42,6 +43,16 @@ class DataSource:
         return f"{self.n_inputs} {'random inputs' if self.kind == 'random' else 'inputs in memory'}"
 
 
+def read_data_source(fields: FieldReader) -> DataSource:
+    """Read it from a file that was measured on it. Raises InputError where it is damaged."""
+    kind = fields.text("kind")
+    if kind not in ("folder", "random", "memory"):
+        fields.refuse("kind", kind, "'folder', 'random' or 'memory'")
+    data = DataSource(kind, fields.optional_path("folder"), fields.optional_text("sha256"), fields.count("n_inputs"))
+    fields.finish()
+    return data
+
+
 def find_data(
     graph: LayerGraph, data: "str | PathLike[str] | Sequence[Inputs]", *, limit: int | None = None
 ) -> tuple[list[dict[str, NDArray[Any]]], DataSource]:
@@ -66,26 +77,39 @@ def find_data(
     if isinstance(data, str) and data == RANDOM:
         made = [random_inputs(shapes, dtypes, seed=seed) for seed in range(limit or _RANDOM_INPUTS)]
         return made, DataSource(RANDOM, None, None, len(made))
-    given: list[tuple[str, Inputs]]
-    place: str | None
+    given: Iterable[tuple[str, Inputs]]
     if isinstance(data, str | PathLike):
-        folder = Path(data)
-        try:
-            files = sorted(path for path in folder.iterdir() if path.suffix == ".npz")
-        except OSError as error:
-            raise InputError(
-                f"data folder '{folder}' cannot be read: {error.strerror or error}; give a folder of .npz files"
-            ) from error
-        if not files:
-            raise InputError(f"data folder '{folder}' holds no .npz file; write one with numpy.savez(name=array)")
-        given = [(f"'{path}'", read_inputs(path)) for path in files]
-        kind, place = "folder", str(folder.resolve())
+        place, given = read_folder(data)
     elif isinstance(data, Sequence):
-        given = [(f"input {number}", one) for number, one in enumerate(cast(Sequence[Inputs], data))]
-        kind, place = "memory", None
+        place, given = None, ((f"input {number}", one) for number, one in enumerate(cast(Sequence[Inputs], data)))
     else:
         raise InputError(f"data is {data!r}; give a folder of .npz files, a list of inputs, or 'random'")
-    rows = [row for where, one in given for row in _rows(one, shapes, dtypes, where)][:limit]
+    rows = [row for where, one in given for row in input_rows(one, shapes, dtypes, where)][:limit]
+    return rows, data_source(place, rows)
+
+
+def read_folder(data: "str | PathLike[str]") -> tuple[str, "list[tuple[str, Inputs]]"]:
+    """Return the full path of a folder, and the arrays of its ``.npz`` files with what to call each file in messages.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or holds no such file.
+    """
+    folder = Path(data)
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix == ".npz")
+    except OSError as error:
+        raise InputError(
+            f"data folder '{folder}' cannot be read: {error.strerror or error}; give a folder of .npz files"
+        ) from error
+    if not files:
+        raise InputError(f"data folder '{folder}' holds no .npz file; write one with numpy.savez(name=array)")
+    return str(folder.resolve()), [(f"'{path}'", read_inputs(path)) for path in files]
+
+
+def data_source(place: str | None, rows: Sequence[Inputs]) -> DataSource:
+    """Describe inputs that were read, from a folder or from memory. Raises InputError where there are none."""
     if not rows:
         raise InputError("data holds no input; give at least one")
     digest = hashlib.sha256()
@@ -93,10 +117,10 @@ def find_data(
         for name in sorted(row):
             digest.update(name.encode())
             digest.update(row[name].tobytes())
-    return rows, DataSource(kind, place, digest.hexdigest(), len(rows))
+    return DataSource("memory" if place is None else "folder", place, digest.hexdigest(), len(rows))
 
 
-def _rows(
+def input_rows(
     arrays: Inputs, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], where: str
 ) -> list[dict[str, NDArray[Any]]]:
     """Check arrays against the planned inputs, and take them apart where they hold several."""

@@ -1,6 +1,6 @@
 """What outputs lose: the measures that ship, and those of a user by name."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -73,16 +73,39 @@ def find_metric(metric: str | Metric) -> tuple[str, Metric]:
         raise InputError(f"metric is {metric!r}; use {', '.join(METRICS)}, 'package.module:name' or a function")
     if metric in METRICS:
         return metric, METRICS[metric]
-    module, colon, name = metric.partition(":")
+    return metric, imported(metric, "metric", legal=METRICS, takes="two lists of outputs")
+
+
+def imported(path: str, what: str, *, legal: Iterable[str], takes: str) -> Callable[..., Any]:
+    """Import a function of the user's.
+
+    Parameters
+    ----------
+    path : str
+        ``"package.module:name"``.
+    what : str
+        What it is, for the messages: ``"metric"``.
+    legal : iterable of str
+        What else could have been named.
+    takes : str
+        What the function gets.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    module, colon, name = path.partition(":")
     if not colon or not module or not name.isidentifier():
-        raise InputError(f"metric '{metric}' is unknown; use {', '.join(METRICS)} or 'package.module:name'")
+        raise InputError(f"{what} '{path}' is unknown; use {', '.join(legal)} or 'package.module:name'")
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"metric '{metric}' cannot be imported: {error}; run where that module is found") from error
+        raise InputError(f"{what} '{path}' cannot be imported: {error}; run where that module is found") from error
     if not callable(found):
-        raise InputError(f"metric '{metric}' is a {type(found).__name__}; name a function of two lists of outputs")
-    return metric, found
+        raise InputError(f"{what} '{path}' is a {type(found).__name__}; name a function of {takes}")
+    function: Callable[..., Any] = found
+    return function
 
 
 def loss_by(metric: Metric, name: str, reference: Outputs, outputs: Outputs) -> float:

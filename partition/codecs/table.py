@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from graph_io.codecs import CODECS
-from partition.codecs.data import DataSource
+from partition.codecs.data import DataSource, read_data_source
 from partition.errors import InputError
 from partition.files import FieldReader, read_json
 
@@ -149,7 +149,11 @@ def load_codecs(path: str | PathLike[str]) -> CodecTable:
         It is missing, of another format or version, or damaged.
     """
     name = fspath(path)
-    fields = FieldReader(read_json(name, "codecs file"), f"codecs file '{name}'")
+    return read_codec_table(FieldReader(read_json(name, "codecs file"), f"codecs file '{name}'"))
+
+
+def read_codec_table(fields: FieldReader) -> CodecTable:
+    """Read the content of a file of codecs; errors as of `load_codecs`."""
     fields.header(CODECS_FORMAT, CODECS_VERSION)
     table = CodecTable(
         model_name=fields.text("model_name"),
@@ -160,7 +164,7 @@ def load_codecs(path: str | PathLike[str]) -> CodecTable:
         threads=fields.count("threads"),
         model_s=fields.positive("model_s"),
         metric=fields.text("metric"),
-        data=_read_data(fields.object("data")),
+        data=read_data_source(fields.object("data")),
         tensors=tuple(_read_tensor(one) for one in fields.objects("tensors")),
         notes=fields.texts("notes"),
     )
@@ -175,15 +179,6 @@ def _check_names(tensors: Sequence[TensorFigures], fields: FieldReader) -> None:
         if one.name in seen:
             fields.refuse(f"tensors[{number}].name", one.name, "each tensor once")
         seen.add(one.name)
-
-
-def _read_data(fields: FieldReader) -> DataSource:
-    kind = fields.text("kind")
-    if kind not in ("folder", "random", "memory"):
-        fields.refuse("kind", kind, "'folder', 'random' or 'memory'")
-    data = DataSource(kind, fields.optional_path("folder"), fields.optional_text("sha256"), fields.count("n_inputs"))
-    fields.finish()
-    return data
 
 
 def _read_tensor(fields: FieldReader) -> TensorFigures:

@@ -22,7 +22,8 @@ from tests.scale import scaled
 
 COMMANDS = (
     *("inspect", "batch", "split", "run", "parts", "serve", "report"),
-    *("export", "profile", "calibrate", "calibrate-codecs", "emulate", "route", "simulate", "demo"),
+    *("export", "profile", "calibrate", "calibrate-codecs", "calibrate-exits", "exits"),
+    *("emulate", "route", "simulate", "demo"),
 )
 CHAIN = "chain.onnx"
 

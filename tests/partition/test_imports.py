@@ -15,6 +15,8 @@ import partition
 import solvers
 from tests.models import relu_chain
 from tests.partition.conftest import ROOT, command_environment
+from tests.partition.exits.families import branchy
+from tests.partition.exits.policies import deciding_policy
 
 HEAVY = ("numba", "onnxruntime", "matplotlib", "onnx", "networkx", "scipy", "rich", "typer", "psutil")
 
@@ -70,6 +72,12 @@ def test_running_a_saved_plan_loads_the_runtime_alone(tmp_path):
     plan = partition.partition(relu_chain(), "wifi", granularity="node").save(tmp_path / "out")
     assert plan.model.input_names == ("x",)
     code = "import sys; from partition import load_plan; load_plan(sys.argv[1]).session(threads=1)"
+    assert loaded_by(code, tmp_path / "out") == ["onnxruntime"]
+
+
+def test_running_a_saved_policy_of_exits_loads_the_runtime_alone(tmp_path):
+    deciding_policy(branchy()).save(tmp_path / "out")
+    code = "import sys; from partition import load_exit_policy; load_exit_policy(sys.argv[1]).session(threads=1)"
     assert loaded_by(code, tmp_path / "out") == ["onnxruntime"]
 
 

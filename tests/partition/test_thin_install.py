@@ -16,6 +16,8 @@ from onnx import TensorProto
 from partition import load_plan, partition
 from tests.models import model, node, transformer_block, value
 from tests.partition.conftest import ROOT
+from tests.partition.exits.families import branchy
+from tests.partition.exits.policies import deciding_policy
 from tests.scale import scaled
 
 INSTALLED = ("numpy", "onnxruntime")
@@ -117,6 +119,39 @@ def test_the_example_of_the_page_runs_there(site, saved):
     done = thin(site, code)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == list(load_plan(saved / "out").model.output_names)
+
+
+EXITS = """
+import json, sys
+import numpy
+from partition import load_exit_policy
+policy = load_exit_policy(sys.argv[1])
+inputs = dict(numpy.load(sys.argv[2]))
+with policy.session(threads=1) as session:
+    found = [session.run({"x": row[None]}) for row in inputs["x"]]
+site = [name for name, module in sys.modules.items() if "site" in (getattr(module, "__file__", "") or "")]
+third = sorted({name.partition(".")[0] for name in site})
+exits = [one.exit for one in found]
+print(json.dumps({"text": str(policy), "repr": repr(policy), "third": third, "exits": exits}))
+"""
+
+
+def test_a_saved_policy_of_exits_runs_there(site, tmp_path):
+    """And stops where it is confident; its text has the same first line as with rich."""
+    policy = deciding_policy(branchy()).save(tmp_path / "out")
+    x = np.random.default_rng(0).standard_normal((12, 8)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    done = thin(site, EXITS, tmp_path / "out", tmp_path / "x.npz")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert set(said["third"]) <= {*INSTALLED, *OURS}
+    with policy.session(threads=1) as session:
+        exits = [session.run({"x": row[None]}).exit for row in x]
+    assert said["exits"] == exits
+    assert len(set(exits)) > 1
+    assert said["repr"] == repr(policy)
+    assert said["text"].startswith(f"branchy: answer by {policy.heads[0].exit} if its confidence is ")
+    assert "uplink: " in said["text"]
 
 
 def test_a_damaged_part_is_refused_there_too(site, saved, tmp_path):
