@@ -20,6 +20,7 @@ from graph_io.errors import ModelError
 from graph_io.expansion import check_expansion
 from graph_io.external import LARGEST_MESSAGE_BYTES, adopt_references, has_references
 from graph_io.quantised_cuts import one_dequantize_per_reader
+from graph_io.sparing import read_sparing
 from graph_io.text import check_text
 
 ModelSource: TypeAlias = str | PathLike[str] | ModelProto
@@ -60,7 +61,7 @@ class Model:
         return f"Model({self.name!r}, {len(self.proto.graph.node)} nodes)"
 
 
-def load_model(source: ModelSource) -> Model:
+def load_model(source: ModelSource, *, sparing: bool = False) -> Model:
     """Read and normalise a model.
 
     Parameters
@@ -68,6 +69,9 @@ def load_model(source: ModelSource) -> Model:
     source : path or onnx.ModelProto
         Large weights that lie in other files of the model's folder stay there, as references. A given ModelProto is
         copied, never changed.
+    sparing : bool
+        Leave large weights in the model's own file, too, where they can stay: planning does not read them. The file has
+        to stay as it is from then on.
 
     Returns
     -------
@@ -87,7 +91,7 @@ def load_model(source: ModelSource) -> Model:
     else:
         path = Path(source)
         # A file's name need not be UTF-8; what a model is called, in its parts too, has to be.
-        proto, name = _read(path), os.fsencode(path.stem).decode("utf-8", "replace")
+        proto, name = _read(path, sparing=sparing), os.fsencode(path.stem).decode("utf-8", "replace")
     label = str(path) if path is not None else name
     check_text(proto, label)
     if not proto.graph.node:
@@ -126,13 +130,13 @@ def select_outputs(model: Model, outputs: Sequence[str]) -> Model:
     return replace(model, proto=proto)
 
 
-def _read(path: Path) -> ModelProto:
+def _read(path: Path, *, sparing: bool) -> ModelProto:
     try:
         # Looked at first: a pipe, a socket or a device may let its reader wait for ever.
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise OSError(errno.EINVAL, "it is a pipe, a socket or a device, and not a file")
-        proto = onnx.load(path, load_external_data=False)
+        proto = (read_sparing(path) if sparing else None) or onnx.load(path, load_external_data=False)
     except OSError as error:
         raise ModelError(f"model '{path}' cannot be read: {error.strerror or error}; check the path") from error
     except Exception as error:  # each of onnx's formats, chosen by the file's ending, raises errors of its own

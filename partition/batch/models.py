@@ -115,7 +115,7 @@ def load(model: BatchModel, dims: Mapping[str, int], granularity: "Granularity")
                     "dims belong to loading: pass them to load_graph"
                 )
         return graph, tuple(name for name in dims if name not in own)
-    loaded = source if isinstance(source, Model) else load_model(source)
+    loaded = source if isinstance(source, Model) else load_model(source, sparing=True)
     own = _open_dims(loaded)
     shared = {name: value for name, value in dims.items() if name in own}
     graph = load_graph(loaded, dims={**shared, **model.dims}, granularity=granularity)
