@@ -24,6 +24,7 @@ BENCHMARKS = {
     "batch": "the whole zoo x links x pairs of machines as one table: rows per second, and two workers against one",
     "big": "what planning and splitting a model of 2.3 GB costs in time and memory",
     "codecs": "tensors that cross in fewer bytes: codecs against memcpy and zstd, latency against accuracy and error",
+    "exits": "early exits chosen with the cut: deadlines, accuracy on new images, Edgent's rule beside them",
     "loading": "what load_graph costs against loading, shapes and opening, and how it grows with the nodes",
     "report": "what the report of a plan costs in time and size, for ResNet-50 and for a graph of 5,000 layers",
     "routing": "which machine runs which input: published set-ups, oracle, curves over length, break-evens",
@@ -34,9 +35,9 @@ BENCHMARKS = {
     "dads": "light and heavy load against its own minimum cut, simulated; how the cut moves with the bandwidth",
 }
 # Modules that a benchmark needs beyond the library's own.
-EXTRAS = {"solvers": ("maxflow", "igraph", "ortools")}
+EXTRAS = {"exits": ("sklearn", "threadpoolctl"), "solvers": ("maxflow", "igraph", "ortools")}
 PAPERS = ("neurosurgeon", "wang", "dads")
-SECTIONED = (*PAPERS, "accuracy", "batch", "codecs", "routing", "runtime", "solvers")
+SECTIONED = (*PAPERS, "accuracy", "batch", "codecs", "exits", "routing", "runtime", "solvers")
 NAME_WIDTH = max(map(len, BENCHMARKS)) + 2
 # Columns, where no terminal says.
 WIDTH = 140
@@ -117,7 +118,8 @@ def _parser() -> _Parser:
         "--machine",
         metavar="FILE",
         type=Path,
-        help="this machine's calibration, for the benchmark accuracy; else made now. Of the papers: the device's CPU",
+        help="this machine's calibration, for the benchmarks accuracy and exits; else made now. "
+        "Of the papers: the device's CPU",
     )
     parser.add_argument("--traces", metavar="DIR", type=Path, help="recorded rates of links, for the benchmark runtime")
     sections = "; ".join(f"{name}: {', '.join(import_module(f'benchmarks.{name}').SECTIONS)}" for name in SECTIONED)
@@ -129,7 +131,7 @@ def _check_sections(parser: _Parser, given: argparse.Namespace) -> None:
     for option, names in (
         ("only", SECTIONED),
         ("workloads", ("solvers",)),
-        ("machine", ("accuracy", *PAPERS)),
+        ("machine", ("accuracy", "exits", *PAPERS)),
         ("traces", ("runtime",)),
     ):
         if getattr(given, option) is not None and given.name not in names:

@@ -9,6 +9,7 @@ from benchmarks.settings import SEED, Settings
 
 SECTIONS = {
     "throughput": "benchmarks.codecs.throughput",
+    "transport": "benchmarks.codecs.transport",
     "networks": "benchmarks.codecs.networks",
     "trained": "benchmarks.codecs.trained",
 }

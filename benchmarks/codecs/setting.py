@@ -14,8 +14,10 @@ from partition.emulation.device import SlowDevice, pinned
 from partition.emulation.link import EmulatedLink
 from partition.latency.measure import measure
 from partition.latency.timings import Timings
+from partition.plan_records import PlanStage
+from partition.remote.local_parts import Runner
 from partition.runtime.parts import open_parts
-from partition.runtime.session import open_step
+from partition.runtime.session import SplitSession
 
 BANDWIDTHS_MBIT_S = (1, 2, 5, 10, 20)
 RTT_S = 0.01
@@ -40,33 +42,43 @@ def on_one_core() -> Iterator[None]:
         yield
 
 
+class EmulatedSession(SplitSession):
+    """A plan whose device's stages run on a slow device, and whose messages cross an emulated link."""
+
+    def __init__(self, plan: Plan, on_device: Runner) -> None:
+        super().__init__(plan, open_parts(plan, threads=1))
+        self.link = EmulatedLink.of(plan.link)
+        self._on_device, self._stages, self._messages = on_device, plan.stages, plan.messages
+        self._outputs = plan.model.output_names
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run stage by stage, and wait as long as the device and the link would take."""
+        values: dict[str, Any] = dict(inputs)
+        for index, stage in enumerate(self._stages):
+
+            def work(stage: PlanStage = stage) -> None:
+                for part in stage.parts:
+                    step = self._steps[part]
+                    produced = step.run({name: values[name] for name in step.inputs})
+                    values.update(zip(step.outputs, produced, strict=True))
+
+            if stage.machine == "device":
+                self._on_device(work)
+            else:
+                work()
+            for message in self._messages[index : index + 1]:
+                self.link.deliver(message.direction, sum(values[name].nbytes for name in message.carried))
+        return {name: values[name] for name in self._outputs}
+
+
 def run_emulated(plan: Plan, inputs: Sequence[Mapping[str, Array]]) -> tuple[list[dict[str, Array]], float]:
     """Run a plan on a slow device and an emulated link, request by request; return outputs and median seconds."""
-    link = EmulatedLink.of(plan.link)
-    device = SlowDevice(SLOWDOWN)
-    steps = [
-        open_step(part.file, session) for part, session in zip(plan.parts, open_parts(plan, threads=1), strict=True)
-    ]
     outputs, taken = [], []
-    with on_one_core():
+    with EmulatedSession(plan, SlowDevice(SLOWDOWN).run) as session, on_one_core():
         for number, one in enumerate([inputs[0], *inputs]):
-            begun_s = link.clock.now_s()
-            values: dict[str, Any] = dict(one)
-            for index, stage in enumerate(plan.stages):
-
-                def work(stage: Any = stage, values: dict[str, Any] = values) -> None:
-                    for part in stage.parts:
-                        step = steps[part]
-                        produced = step.run({name: values[name] for name in step.inputs})
-                        values.update(zip(step.outputs, produced, strict=True))
-
-                if stage.machine == "device":
-                    device.run(work)
-                else:
-                    work()
-                for message in plan.messages[index : index + 1]:
-                    link.deliver(message.direction, sum(values[name].nbytes for name in message.carried))
+            begun_s = session.link.clock.now_s()
+            found = session.run(one)
             if number:  # the first one warms up
-                taken.append(link.clock.now_s() - begun_s)
-                outputs.append({name: values[name] for name in plan.model.output_names})
+                taken.append(session.link.clock.now_s() - begun_s)
+                outputs.append(found)
     return outputs, statistics.median(taken)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from benchmarks.codecs.digits import NARROW, WIDE, Trained, trained_network
 from benchmarks.codecs.setting import BANDWIDTHS_MBIT_S, both_machines, link_at, on_one_core, run_emulated
+from benchmarks.digits import NARROW, WIDE, Trained, trained_network
 from benchmarks.result import Bar
 from benchmarks.runtime.setting import SLOWDOWN, folder
 from benchmarks.section import Section, table
