@@ -1,5 +1,6 @@
 """A model for the runtime whose weights stay where they are in memory: neither written out nor read again."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from graph_io.dtypes import dtype_name
 from graph_io.external import Reference, set_reference, stored_bytes
 from graph_io.skeleton import without_weights
 
-# The runtime reads the contents of these itself, such as a shape, before it asks for weights in memory.
+# The runtime reads the contents of these itself, such as a shape, before it asks for weights in memory: lists of whole
+# numbers of any length, too, such as the sizes of a Split.
 _SMALL_BYTES = 1024
+_STEERING = frozenset({"int32", "int64"})
 _SHARED = frozenset({"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"})
 
 
@@ -21,14 +24,15 @@ def resident(proto: ModelProto, options: Any) -> tuple[ModelProto, list[Any]]:
     Parameters
     ----------
     proto : onnx.ModelProto
-        It is not changed.
+        A normalised one, each initializer of which is read. It is not changed.
     options : onnxruntime.SessionOptions
         Gets the weights.
 
     Returns
     -------
     model : onnx.ModelProto
-        To be opened with these options. Weights that are small, lie in files or are of rare types are still in it.
+        To be opened with these options. Weights that are small, lists of whole numbers, of rare types or in files are
+        still in it.
     held : list
         What has to stay alive as long as the session does.
 
@@ -39,7 +43,9 @@ def resident(proto: ModelProto, options: Any) -> tuple[ModelProto, list[Any]]:
     """
     import onnxruntime
 
-    bare, large = without_weights(proto, _is_shared)
+    # Of two with one name the runtime takes one, but not from memory.
+    named = Counter(tensor.name for tensor in proto.graph.initializer)
+    bare, large = without_weights(proto, lambda tensor: named[tensor.name] == 1 and _is_shared(tensor))
     names, values = [], []
     for tensor, empty in large:
         array = np.frombuffer(tensor.raw_data, np.dtype(dtype_name(tensor.data_type))).reshape(tuple(tensor.dims))
@@ -52,8 +58,10 @@ def resident(proto: ModelProto, options: Any) -> tuple[ModelProto, list[Any]]:
 
 
 def _is_shared(tensor: TensorProto) -> bool:
+    dtype = dtype_name(tensor.data_type)
     return (
         not uses_external_data(tensor)
-        and dtype_name(tensor.data_type) in _SHARED
+        and dtype in _SHARED
+        and not (dtype in _STEERING and len(tensor.dims) == 1)
         and stored_bytes(tensor) > _SMALL_BYTES
     )

@@ -119,6 +119,7 @@ def calibrate_exits(
         n_inputs=found.source.n_inputs,
         label_name=labels,
         codecs=tables,
+        shapes=found.shapes,
         inputs=found.inputs,
         labels=found.labels,
         score_function=function,

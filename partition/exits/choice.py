@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import sqrt
+from math import ceil, floor, log10, sqrt
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -99,6 +99,8 @@ def choose_exit(
     machines = {"device": find_machine(device, "device"), "server": find_machine(server, "server")}
     family = family_of(models, table)
     table.check(family)
+    _check_inputs(family, input_bytes or {})
+    _check_shapes(family, table, dims or {})
     used = dict(threads or {})
     pricing = Pricing(
         family=family,
@@ -120,7 +122,6 @@ def choose_exit(
     )
     ways = [way for way in family.ways() if _usable(way, table, output_on)]
     priced = [pricing.price(way) for way in ways]
-    _check_inputs(pricing.input_bytes, priced)
     rules = [_rules(table, way) for way in ways]
     options = [
         option_of(
@@ -175,7 +176,11 @@ class _Choice:
                 return policy
             found = measured_accuracy(self._family, self._table, policy, dims=self._dims)
             if isinstance(found, str):
-                note = f"the accuracy is a lower bound, not measured with the codecs of this policy: {found}"
+                loss = policy.plan.loss
+                bound = "is a lower bound"
+                if loss is not None and not loss.measured:
+                    bound = "assumes that codecs at once change no more answers than the sum of what each changes alone"
+                note = f"the accuracy {bound}, not measured with the codecs of this policy: {found}"
                 return replace(policy, assumptions=(*policy.assumptions, note))
             option.accuracy[chosen.rule], option.floor[chosen.rule] = found, False
 
@@ -264,17 +269,25 @@ class _Choice:
         kept = f" with {self._margin:.3g} of it kept free" if self._margin else ""
         raise InputError(
             f"no policy meets the deadline of {format_duration(self._deadline_s)}{kept}: the fastest slowest way is "
-            f"that of {self._priced[nearest.way].way}, {format_duration(nearest.slowest_s)}; give a longer deadline, "
-            "a smaller margin, or a faster link"
+            f"that of {self._priced[nearest.way].way}, {format_duration(nearest.slowest_s)}; give a deadline of "
+            f"{format_duration(_rounded_up(nearest.slowest_s / (1 - self._margin)))} or more, or a faster link"
         )
 
     def _refuse_accuracy(self, front: Sequence[Policy]) -> NoReturn:
         best = self._point(front[-1])
-        inside = "" if self._deadline_s is None else " within the deadline"
+        inside, or_else = ("", "") if self._deadline_s is None else (" within the deadline", ", or a longer deadline")
+        # Rounded down, so that what is told may be asked for.
+        nearest = floor(round(best.accuracy * 1e4, 8)) / 1e4
         raise InputError(
-            f"no policy has an accuracy of {self._accuracy:g}{inside}: the best is {best.accuracy:.4g}, of "
-            f"{Way(best.device_exits, best.final)}; give at most that, or a longer deadline"
+            f"no policy has an accuracy of {self._accuracy:g}{inside}: the best is {nearest:.4g}, of "
+            f"{Way(best.device_exits, best.final)}; give at most that{or_else}"
         )
+
+
+def _rounded_up(seconds: float) -> float:
+    """Round to the four digits that are printed, and never below."""
+    step = 10.0 ** (floor(log10(seconds)) - 3)
+    return ceil(seconds / step * (1 + 1e-9)) * step
 
 
 def _check_request(deadline_s: float | None, accuracy: float | None, margin: float) -> None:
@@ -316,12 +329,15 @@ def family_of(models: ModelsLike, table: ExitTable) -> ExitFamily:
     Raises
     ------
     InputError, graph_io.ModelError
-        See `ExitFamily.parse`.
+        See `ExitFamily.parse`; one model, and a table of several.
     """
     if isinstance(models, ExitFamily):
         return models
     if isinstance(models, Mapping):
         return ExitFamily.parse(models, {one.name: one.output for one in table.exits if one.name in models})
+    if any(one.name != one.output for one in table.exits):
+        names = ", ".join(one.name for one in table.exits)
+        raise InputError(f"the exits file is of a model for each exit: {names}; give these models, in this order")
     return ExitFamily.parse(models, [one.output for one in table.exits])
 
 
@@ -334,8 +350,17 @@ def _usable(way: Way, table: ExitTable, output_on: str) -> bool:
     return not way.device_exits or (table.measured and output_on != "server")
 
 
-def _check_inputs(input_bytes: Mapping[str, Any], priced: Sequence[PricedWay]) -> None:
-    known = {name: None for one in priced for name in one.plans[0].model.input_names}
+def _check_shapes(family: ExitFamily, table: ExitTable, dims: Mapping[str, int]) -> None:
+    from partition.exits.data import planned_inputs
+
+    if table.shapes:
+        table.check_shapes(planned_inputs(family, dims)[0])
+
+
+def _check_inputs(family: ExitFamily, input_bytes: Mapping[str, Any]) -> None:
+    from graph_io import input_dtypes
+
+    known = {name: None for one in family.exits for name in input_dtypes(one.model)}
     unknown = next((name for name in input_bytes if name not in known), None)
     if unknown is not None:
         raise InputError(f"input_bytes: '{unknown}' is no input of the models; they read {', '.join(known)}")

@@ -20,11 +20,12 @@ ExitData: TypeAlias = "str | PathLike[str] | Sequence[Labelled]"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledData:
-    """Inputs of a family, one mapping each, their labels, and where they came from."""
+    """Inputs of a family, one mapping each, their labels, where they came from, and the shape of each input."""
 
     inputs: tuple[dict[str, NDArray[Any]], ...]
     labels: tuple[NDArray[Any], ...]
     source: DataSource
+    shapes: dict[str, tuple[int, ...]]
 
 
 def find_labelled(
@@ -52,10 +53,12 @@ def find_labelled(
     Raises
     ------
     InputError, graph_io.ModelError
-        There are none; an input is missing, unknown or of another type or shape than planned; labels are missing, or
+        There are none, or none are asked for; an input is missing, unknown or of another type or shape than planned; labels are missing, or
         not as many as inputs; models that take inputs of other shapes.
     """
-    shapes, dtypes = _planned(family, dims or {})
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise InputError(f"limit is {limit!r}; give a whole number of 1 or more, or None for all inputs")
+    shapes, dtypes = planned_inputs(family, dims or {})
     if labels in shapes:
         raise InputError(f"labels is '{labels}', which is an input of '{family.name}'; name the array of labels")
     rows: list[dict[str, NDArray[Any]]] = []
@@ -88,7 +91,7 @@ def find_labelled(
         raise InputError(f"data is {data!r}; give a folder of .npz files, or a list of (inputs, label)")
     rows, found = rows[:limit], found[:limit]
     source = data_source(place, [row | {labels: label} for row, label in zip(rows, found, strict=True)])
-    return LabelledData(tuple(rows), tuple(found), source)
+    return LabelledData(tuple(rows), tuple(found), source, shapes)
 
 
 def _taken_apart(labels: NDArray[Any], count: int, where: str) -> list[NDArray[Any]]:
@@ -102,8 +105,16 @@ def _taken_apart(labels: NDArray[Any], count: int, where: str) -> list[NDArray[A
     return np.split(labels, count)
 
 
-def _planned(family: ExitFamily, dims: Mapping[str, int]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-    """Return the shapes and types of the inputs that the models of a family take together."""
+def planned_inputs(
+    family: ExitFamily, dims: Mapping[str, int]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """Return the shapes and types of the inputs that the models of a family take together.
+
+    Raises
+    ------
+    InputError, graph_io.ModelError
+        Dimensions that are missing or unknown; models that take inputs of other shapes.
+    """
     own = dims_by_exit(family, dims)
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, str] = {}

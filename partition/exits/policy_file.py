@@ -125,6 +125,8 @@ def _check(policy: ExitPolicy, inputs: tuple[str, ...], fields: FieldReader) -> 
         # As with the plan of another policy in the rest's folder.
         legal = f"what heads and rest read and no head puts out: {', '.join(policy.input_names)}"
         fields.refuse("inputs", inputs, legal)
+    if not policy.tradeoff:
+        fields.refuse("tradeoff", [], "at least one policy")
     if policy.final_output not in policy.plan.model.output_names:
         fields.refuse("final_output", policy.final_output, "an output of the rest")
 

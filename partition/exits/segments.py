@@ -14,6 +14,8 @@ from partition.exits.family import ExitFamily, Way
 if TYPE_CHECKING:
     from onnx import ModelProto  # noqa: TID251
 
+# Of the names of all exits, which a file's name may hold twice; systems take 255 bytes.
+_LONGEST_NAMES = 110
 _NO_FILE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -94,11 +96,13 @@ def segments(family: ExitFamily, way: Way, *, dims: Mapping[str, int] | None = N
 
 
 def file_names(family: ExitFamily) -> dict[str, str]:
-    """Return the exits' names as parts of file names; of any system, and no two alike."""
+    """Return the exits' names as parts of file names; of any system, no two alike, and cut where they are too long."""
     plain = {name: _NO_FILE_NAME.sub("_", name) for name in family.names}
-    if len({one.casefold() for one in plain.values()}) == len(plain):
+    long = sum(map(len, plain.values())) + len(plain) > _LONGEST_NAMES
+    if len({one.casefold() for one in plain.values()}) == len(plain) and not long:
         return plain
-    return {name: f"{number}_{one}" for number, (name, one) in enumerate(plain.items(), 1)}
+    most = _LONGEST_NAMES // len(plain) - len("1_+") if long else None
+    return {name: f"{number}_{one[:most]}" for number, (name, one) in enumerate(plain.items(), 1)}
 
 
 def dims_by_exit(family: ExitFamily, dims: Mapping[str, int]) -> dict[str, dict[str, int]]:

@@ -72,6 +72,8 @@ class ExitTable:
     codecs : mapping of Way to CodecTable
         What codecs cost and lose on the rest of a way; may be empty.
     notes : tuple of str
+    shapes : mapping of str to tuple of int
+        Of each input of the models, as measured; empty where accuracies were given.
     inputs : tuple of mappings
         The data, while it is in memory: policies with codecs are measured on it.
     labels : tuple
@@ -88,6 +90,7 @@ class ExitTable:
     label_name: str | None = None
     codecs: Mapping[Way, CodecTable] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: "tuple[Mapping[str, NDArray[Any]], ...]" = field(default=(), repr=False)
     labels: tuple[Any, ...] = field(default=(), repr=False)
     score_function: "Score | None" = field(default=None, repr=False)
@@ -143,6 +146,22 @@ class ExitTable:
                     f"'{one.model.name}' ({hashes[id(one.model)][:16]}); calibrate its exits"
                 )
 
+    def check_shapes(self, planned: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuse a plan for inputs of other shapes: a batch is less sure than one row, a cut text than a whole one.
+
+        Raises
+        ------
+        InputError
+            Another shape than the one that was measured.
+        """
+        for name, shape in self.shapes.items():
+            if planned.get(name, shape) != shape:
+                raise InputError(
+                    f"the exits were measured on inputs '{name}' of shape {list(shape)}, and the policy is for "
+                    f"{list(planned[name])}, of which neither confidences nor accuracies are known; give the same "
+                    "dimensions (--dim), or calibrate the exits with these"
+                )
+
     def to_json(self) -> dict[str, Any]:
         """Return the content of the file; see docs/exits.md."""
         return {
@@ -152,6 +171,7 @@ class ExitTable:
             "score": self.score,
             "data": None if self.data is None else asdict(self.data),
             "n_inputs": self.n_inputs,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "label_name": self.label_name,
             "exits": [
                 {
@@ -212,9 +232,14 @@ def load_exits(path: str | PathLike[str]) -> ExitTable:
         label_name=fields.optional_text("label_name"),
         codecs=_read_codecs(fields, names),
         notes=fields.texts("notes"),
+        shapes=_read_shapes(fields.object("shapes")),
     )
     fields.finish()
     return table
+
+
+def _read_shapes(fields: FieldReader) -> dict[str, tuple[int, ...]]:
+    return {name: fields.wholes(name) for name in fields.names()}
 
 
 def _read_exit(fields: FieldReader, n_inputs: int) -> ExitRecord:

@@ -3,6 +3,7 @@
 import hmac
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from partition.serve.http import Head, Response, error_response, json_response
 from partition.serve.limits import Limits
 from partition.serve.registry import ServedModel
 from partition.serve.statistics import Statistics, Times
-from partition.v2.codec import JSON_LENGTH_HEADER, decode_request, encode_response
+from partition.v2.codec import JSON_LENGTH_HEADER, InferRequest, decode_request, encode_response
 from partition.v2.compression import LARGEST_BYTES, plain_size, unpacked
 from partition.v2.errors import ProtocolError
 from partition.v2.names import VERSION
@@ -26,6 +27,9 @@ from partition.v2.tensors import Bytes
 _JSON_LENGTH = JSON_LENGTH_HEADER.lower()
 _HEALTH = ("/v2/health/live", "/v2/health/ready")
 _KEPT_BYTES = 64 * 1024 * 1024
+# While it is read, JSON takes up to thirty times its size, and a few bytes unpack to megabytes: beyond this, one body
+# is read at a time.
+_SMALL_JSON_BYTES = 64 * 1024
 
 ReceiveBody = Callable[[memoryview], None]
 """Fills a buffer with the body of a request."""
@@ -68,6 +72,7 @@ class Service:
         self.connections = 0
         self._token = None if token is None else token.encode("utf-8")
         self._buffers = BufferPool(min(_KEPT_BYTES, limits.waiting_bytes))
+        self._reading = threading.Lock()
 
     def answer(self, exchange: Exchange, receive: ReceiveBody, alive: Callable[[], bool]) -> Response:
         """Answer a request.
@@ -183,9 +188,8 @@ class Service:
         head, times = exchange.head, exchange.times
         if "content-length" not in head.headers:
             raise ProtocolError("an infer request needs a body with Content-Length", 411)
-        length_text = head.headers.get(_JSON_LENGTH)
         # Only a hint for where to put the body: the codec checks it.
-        json_bytes = int(length_text) if length_text and re.fullmatch("[0-9]{1,18}", length_text) else 0
+        json_bytes = _json_bytes(head)
         packed = self.coding.is_packed(head)
         start = time.perf_counter()
         # Kept until the answer is sent: an output may be a view of an input.
@@ -217,6 +221,18 @@ class Service:
         self.statistics.compressed("in", len(body), size_bytes)
         return content
 
+    def _decoded(self, body: Bytes, head: Head) -> InferRequest:
+        """Read a request from its body, plain by now."""
+        length_text = head.headers.get(_JSON_LENGTH)
+        if (_json_bytes(head) or len(body)) <= _SMALL_JSON_BYTES:
+            return decode_request(body, length_text)
+        if not self._reading.acquire(timeout=self.limits.queue_timeout_s):
+            raise ProtocolError("the JSON of other requests is being read; send binary data, or try again later", 503)
+        try:
+            return decode_request(body, length_text)
+        finally:
+            self._reading.release()
+
     def _compute(
         self,
         model: ServedModel,
@@ -226,7 +242,7 @@ class Service:
         alive: Callable[[], bool],
     ) -> Response:
         times = exchange.times
-        request = decode_request(body, exchange.head.headers.get(_JSON_LENGTH))
+        request = self._decoded(body, exchange.head)
         model.check(request.inputs, request.outputs or (), request.codecs)
         decoded = time.perf_counter()
         times.compute_input_s = decoded - received
@@ -258,6 +274,12 @@ class Service:
         response = self.coding.response(message, exchange.head, times.decompress_s, self.statistics)
         times.compute_output_s = time.perf_counter() - ended
         return response
+
+
+def _json_bytes(head: Head) -> int:
+    """Return how many bytes of JSON a body is said to begin with; 0 where that is not said in a legal way."""
+    text = head.headers.get(_JSON_LENGTH)
+    return int(text) if text and re.fullmatch("[0-9]{1,18}", text) else 0
 
 
 def _require(head: Head, method: str) -> None:

@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from graph_io import load_graph
 from graph_io.resident import resident
 
 
@@ -50,3 +51,28 @@ def test_rare_types_stay_in_the_model():
     bare, held = resident(helper.make_model(graph), onnxruntime.SessionOptions())
     assert not held
     assert bare.graph.initializer[0].raw_data == onnx.TensorProto.FromString(weight.SerializeToString()).raw_data
+
+
+def test_long_lists_of_sizes_and_names_that_are_there_twice_stay_in_the_model():
+    """The runtime reads the first before it asks for weights in memory; of the others it takes one alone."""
+    sizes, weight = np.full(200, 5), np.arange(1000, dtype=np.float32)
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["places"]),  # a run alone tells how many
+        helper.make_node("Split", ["x", "sizes"], [f"part{number}" for number in range(200)]),
+        helper.make_node("Add", ["x", "twice"], ["sum"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "split",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1000])],
+        [
+            helper.make_tensor_value_info("places", TensorProto.INT64, None),
+            *(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("part199", "sum")),
+        ],
+        [numpy_helper.from_array(sizes, "sizes"), *[numpy_helper.from_array(weight, "twice")] * 2],
+    )
+    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    assert resident(whole, onnxruntime.SessionOptions())[1] == []
+    found = {tensor.name: tensor.shape for tensor in load_graph(whole).graph["tensors"].values()}
+    assert found["places"] == (1, 1000)
+    assert found["part199"] == (5,)

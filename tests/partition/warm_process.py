@@ -23,37 +23,62 @@ class WarmProcesses:
     """Start processes of the command line, one at a time; to be closed."""
 
     def __init__(self, root, environment):
+        self.root, self.environment = root, environment
+        self.server = self.socket = None
+
+    def run(self, arguments, *, cwd, environment, first="", timeout_s):
+        """Run ``python -m partition`` with arguments, after the lines `first`; return its code and what it wrote.
+
+        A command that is not done in time fails, and is ended; the next one gets a server of its own.
+        """
+        request = {"arguments": arguments, "cwd": str(cwd), "environment": environment, "first": first}
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            if self.server is None:
+                self._start()
+            self.socket.settimeout(timeout_s)
+            try:
+                socket.send_fds(self.socket, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
+                answer = self.socket.recv(64)
+            except BaseException as error:
+                # Whatever is still to come would be taken for the answer to the next command.
+                self.close()
+                if not isinstance(error, OSError):
+                    raise
+                answer = b""
+                reason = f"did not end within {timeout_s} s" if isinstance(error, TimeoutError) else str(error)
+            else:
+                reason = "the process that forks has ended"
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode("utf-8").replace("\r\n", "\n"))
+        if not answer:
+            self.close()
+            raise AssertionError(f"{arguments}: {reason}; it wrote:\n{''.join(texts)}")
+        return json.loads(answer), *texts
+
+    def _start(self):
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
             self.server = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(its.fileno())],
-                cwd=root,
-                env=environment,
+                cwd=self.root,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[its.fileno()],
                 start_new_session=True,
             )
         self.socket = ours
 
-    def run(self, arguments, *, cwd, environment, first="", timeout_s):
-        """Run ``python -m partition`` with arguments, after the lines `first`; return its code and what it wrote."""
-        request = {"arguments": arguments, "cwd": str(cwd), "environment": environment, "first": first}
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            self.socket.settimeout(timeout_s)
-            socket.send_fds(self.socket, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
-            code = json.loads(self.socket.recv(64))
-            texts = []
-            for file in (out, err):
-                file.seek(0)
-                texts.append(file.read().decode("utf-8").replace("\r\n", "\n"))
-        return code, *texts
-
     def close(self):
         """End the server, and what it has started."""
+        if self.server is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.server.pid, signal.SIGKILL)
         self.server.wait()
         self.socket.close()
+        self.server = self.socket = None
 
 
 def serve(connection):

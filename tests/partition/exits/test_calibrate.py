@@ -164,6 +164,8 @@ ZERO = {"x": np.array([[1, 0, 1, 1, 1, 1, 1, 1]], np.float32)}
         (branchy, [(SIGNS, 0)], {"score": near, "codecs": True}, "leave codecs or the score out"),
         (branchy, [(SIGNS, 0)], {"codecs": ["jpeg"]}, "codec 'jpeg' is unknown"),
         (branchy, [(SIGNS, 0)], {"threads": 0}, "threads"),
+        (branchy, [(SIGNS, 0)] * 3, {"limit": -1}, "limit is -1; give a whole number of 1 or more"),
+        (branchy, [(SIGNS, 0)] * 3, {"limit": 1.5}, "limit is 1.5"),
         (lambda: with_output("nan"), [(SIGNS, 0)], {}, "exit 'y', input 0 of the data: the output holds NaN"),
         (lambda: with_output("infinite"), [(ZERO, 0)], {}, "the confidence is nan, since the output is infinite"),
         (lambda: with_output("infinite"), [(ZERO, 0)], {"confidence": "max"}, "the confidence is inf"),

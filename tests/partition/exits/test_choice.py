@@ -1,5 +1,6 @@
 """The chosen policy is the best of all, by plain enumeration; and what nothing meets is refused with the nearest."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -223,7 +224,8 @@ def test_the_file_of_a_table_gives_the_same_choice(measured, tmp_path):
         ({"deadline": "1s", "margin": 1.0}, "margin is 1.0"),
         ({"deadline": "1s", "margin": -0.1}, "margin is -0.1"),
         ({"deadline": "1s", "margin": float("nan")}, "margin is nan"),
-        ({"deadline": "1s", "input_bytes": {"z": 10}}, "input_bytes: 'z' is no input"),
+        ({"deadline": "1s", "input_bytes": {"z": 10}}, "input_bytes: 'z' is no input of the models; they read x$"),
+        ({"deadline": "1s", "input_bytes": {"a0": 10}}, "input_bytes: 'a0' is no input of the models; they read x$"),
         ({"deadline": "1s", "load": {"gateway": 0.2}}, "load has the key 'gateway'"),
         ({"deadline": "1s", "threads": {"device": 3}}, "is for 1 threads|threads"),
         ({"deadline": "1s", "output_on": "moon"}, "output_on"),
@@ -232,6 +234,41 @@ def test_the_file_of_a_table_gives_the_same_choice(measured, tmp_path):
 def test_what_cannot_be_asked_is_refused(measured, asked, words):
     with pytest.raises(InputError, match=words):
         choose_exit(branchy(), "1Mbps", exits=measured, **asked)
+
+
+def test_what_a_refusal_tells_may_be_asked_for(measured):
+    family = family_of("joint")
+    names, right = family.names, {name: [1.0, float(name != "early"), 0.0] for name in family.names}
+    table = table_of(family, {name: [0.5, 0.5, 0.5] for name in names}, right)
+    with pytest.raises(InputError, match="the best is 0.6666, of middle; give at most that$"):
+        choose_exit(family, "1Mbps", exits=table, accuracy=0.6667)
+    assert choose_exit(family, "1Mbps", exits=table, accuracy=0.6666).accuracy == pytest.approx(2 / 3)
+    for margin in (0.0, 0.1, 0.37):
+        with pytest.raises(InputError, match="no policy meets") as refused:
+            choose_exit(family, "1Mbps", exits=table, deadline="1us", margin=margin)
+        told = re.search(r"give a deadline of (\S+ \S+) or more", str(refused.value)).group(1)
+        assert choose_exit(family, "1Mbps", exits=table, deadline=told, margin=margin).deadline_s < 1e-3
+
+
+def test_confidences_of_single_rows_say_nothing_of_a_batch():
+    """Of a batch the least confident row decides, so it stops more rarely than its rows."""
+    open_batch = branchy("batch")
+    single_rows = calibrate_exits(open_batch, rows(8))
+    with pytest.raises(InputError, match=r"of shape \[1, 8\], and the policy is for \[4, 8\].*give the same dimensions"):
+        choose_exit(open_batch, "1Mbps", exits=single_rows, deadline="1s", dims={"batch": 4})
+    assert choose_exit(open_batch, "1Mbps", exits=single_rows, deadline="1s", dims={"batch": 1}).accuracy <= 1
+    stacked = np.concatenate([inputs["x"] for inputs, _ in rows(8)])
+    batches = calibrate_exits(open_batch, [({"x": stacked}, np.zeros(8, np.int64))], dims={"batch": 4})
+    assert (batches.n_inputs, batches.shapes) == (2, {"x": (4, 8)})
+    assert choose_exit(open_batch, "1Mbps", exits=batches, deadline="1s", dims={"batch": 4}).n_inputs == 2
+    with pytest.raises(InputError, match=r"of shape \[4, 8\], and the policy is for \[1, 8\]"):
+        choose_exit(open_batch, "1Mbps", exits=batches, deadline="1s")
+
+
+def test_a_table_of_several_models_says_so_beside_one():
+    table = calibrate_exits({name: single(seed, 6, name=name) for seed, name in enumerate("ab")}, rows(5))
+    with pytest.raises(InputError, match="the exits file is of a model for each exit: a, b; give these models"):
+        choose_exit(single(0, 6, name="a"), "1Mbps", exits=table, deadline="1s")
 
 
 def test_a_table_of_another_model_is_refused(measured):

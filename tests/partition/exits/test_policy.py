@@ -160,6 +160,7 @@ def put(*path_and_value):
         (put("tradeoff", 0, "thresholds", [10**400]), "for each of the exits of the device"),
         (put("heads", 0, "threshold", 10**400), "a number that is too large"),
         (put("tradeoff", [7]), "expected an object"),
+        (put("tradeoff", []), "'tradeoff' is .*, expected at least one policy"),
         (put("heads", 7), "a list of objects"),
     ],
 )

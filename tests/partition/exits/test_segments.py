@@ -11,6 +11,7 @@ from partition.exits.calibrate import rest_inputs
 from partition.exits.family import ExitFamily, Way
 from partition.exits.segments import segments, write_segments
 from tests.models import model, node, random_model, transformer_block, value
+from tests.partition.conftest import entries
 from tests.partition.exits.families import answers, apart, branchy, single, trunk_exits
 from tests.scale import scaled
 
@@ -241,6 +242,20 @@ def test_nothing_is_left_where_writing_fails(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         write_segments(family, tmp_path / "file", dims={"length": 4})
+
+
+def test_long_names_are_cut(tmp_path):
+    """Exporters name outputs by their path in the model; every segment's file names several."""
+    stem = "/backbone/blocks/classifier/" + "x" * 60
+    weights = {f"w{at}": np.eye(4, dtype=np.float32) for at in range(4)}
+    names = [f"{stem}.{at}" for at in range(4)]
+    nodes = [node("MatMul", f"x w{at}", name) for at, name in enumerate(names)]
+    nodes += [node("Sum", " ".join(names), "all"), node("Relu", "all", f"{stem}.last")]
+    family = ExitFamily.parse(model(nodes, {"x": [1, 4]}, [*names, f"{stem}.last"], weights))
+    files = write_segments(family, tmp_path / "out")
+    assert entries(tmp_path / "out") == sorted(one.name for one in files)
+    assert max(len(one.name) for one in files) < 255 - len(".timings.json")
+    assert "rest-1__backbone_blocks_cla+5__backbone_blocks_cla.onnx" in entries(tmp_path / "out")
 
 
 def test_names_that_no_file_may_have(tmp_path):

@@ -52,6 +52,14 @@ def test_a_table_belongs_to_its_model(table):
         table.check(ExitFamily.parse(models))
 
 
+def test_it_belongs_to_the_shapes_that_were_measured(table):
+    assert table.shapes == {"x": (1, 8)}
+    table.check_shapes({"x": (1, 8)})
+    with pytest.raises(InputError, match=r"measured on inputs 'x' of shape \[1, 8\], and the policy is for \[4, 8\]"):
+        table.check_shapes({"x": (4, 8)})
+    assert given_exits(single(0, 4, name="a"), {"logits": 1, "r": 1}, exits=["r", "logits"]).shapes == {}
+
+
 def put(*path, value):
     def change(content):
         for key in path[:-1]:
@@ -101,6 +109,9 @@ def drop(*path):
         (put("codecs", 0, "table", "format", value="x"), "has the format 'x'"),
         (put("codecs", 0, "table", value=[]), r"'codecs\[0\].table' is a JSON list"),
         (put("surplus", value=1), "unknown field 'surplus'"),
+        (put("shapes", value=[8]), r"'shapes' is a JSON list"),
+        (put("shapes", "x", value=[1, -8]), r"'shapes.x' is \[1, -8\], expected a list of whole numbers"),
+        (drop("shapes"), "'shapes' is missing"),
     ],
 )
 def test_damaged_files(content, change, reason, tmp_path):

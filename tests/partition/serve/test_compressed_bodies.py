@@ -179,6 +179,19 @@ def test_what_is_unpacked_counts_as_bytes_in_memory(serving, folder):
     assert ask(tight, body, Content_Encoding="zstd").status == 413
 
 
+def test_much_json_is_read_one_body_at_a_time(serving, folder):
+    """A few bytes may hold megabytes of JSON, and that takes thirty times its size while it is read."""
+    made = serving(folder, limits=Limits(concurrency=1, queue_timeout_s=0.1))
+    much = b'{"inputs": []' + b" " * LIMIT + b"}"
+    with made._service._reading:
+        answer = ask(made, packed(much), Content_Encoding="zstd", Inference_Header_Content_Length=len(much))
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "JSON of other requests" in answer.error
+        assert outputs(ask(made, packed(), Content_Encoding="zstd"))["y"].tobytes() == X.tobytes()
+    assert ask(made, packed(much), Content_Encoding="zstd", Inference_Header_Content_Length=len(much)).status == 400
+    assert not made._service._reading.locked()
+
+
 SMALL = packed(b"{}" * 100)
 
 
