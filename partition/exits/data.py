@@ -53,8 +53,8 @@ def find_labelled(
     Raises
     ------
     InputError, graph_io.ModelError
-        There are none, or none are asked for; an input is missing, unknown or of another type or shape than planned; labels are missing, or
-        not as many as inputs; models that take inputs of other shapes.
+        There are none; a limit that is no count; an input is missing, unknown or of another type or shape than planned;
+        labels are missing, or not as many as inputs; models that take inputs of other shapes.
     """
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise InputError(f"limit is {limit!r}; give a whole number of 1 or more, or None for all inputs")
@@ -105,9 +105,7 @@ def _taken_apart(labels: NDArray[Any], count: int, where: str) -> list[NDArray[A
     return np.split(labels, count)
 
 
-def planned_inputs(
-    family: ExitFamily, dims: Mapping[str, int]
-) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+def planned_inputs(family: ExitFamily, dims: Mapping[str, int]) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     """Return the shapes and types of the inputs that the models of a family take together.
 
     Raises

@@ -180,6 +180,11 @@ def write_segments(
                 raise InputError(
                     f"segments folder '{folder}' holds '{there[0]}'; choose another, or pass --force (overwrite=True)"
                 )
+            odd = next((name for name in there if (folder / name).is_dir()), None)
+            if odd is not None:
+                raise InputError(
+                    f"segments folder '{folder}' holds a folder '{odd}', which is not replaced; choose another"
+                )
             moving = Unfinished(workspace, folder, files, parents)
             with tidied(moving):
                 moving.move_into_place(there)

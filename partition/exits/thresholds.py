@@ -46,19 +46,29 @@ class ThresholdRules:
 
 
 def thresholds_of(confidences: NDArray[Any], most: int) -> Reals:
-    """Return the thresholds to try on one exit, rising: measured confidences, evenly by rank if there are too many.
+    """Return the thresholds to try on one exit, rising, one for each measured confidence, or for some evenly by rank.
 
     Parameters
     ----------
     confidences : (n_inputs,) float64
     most : int
         How many at the most.
+
+    Notes
+    -----
+    Each lies halfway down to the next lower confidence: on the measured inputs that is the same as at the confidence
+    itself, and another machine, whose last digits differ, decides the same.
     """
-    found: Reals = np.unique(np.asarray(confidences, np.float64))
-    if len(found) <= most:
-        return found
-    ranks = np.round(np.linspace(0, len(confidences) - 1, most)).astype(np.int64)
-    return np.unique(np.sort(np.asarray(confidences, np.float64))[ranks])
+    measured = np.sort(np.asarray(confidences, np.float64))
+    values: Reals = np.unique(measured)
+    halves = values.copy()
+    halves[1:] = values[:-1] + (values[1:] - values[:-1]) / 2
+    # Between neighbouring numbers there is none.
+    halves[1:] = np.where(halves[1:] > values[:-1], halves[1:], values[1:])
+    if len(values) <= most:
+        return halves
+    ranks = np.round(np.linspace(0, len(measured) - 1, most)).astype(np.int64)
+    return halves[np.searchsorted(values, np.unique(measured[ranks]))]
 
 
 def most_thresholds(n_exits: int) -> int:

@@ -99,6 +99,9 @@ PLACEHOLDERS = {
 }
 """Words of commands that stand for a reader's own files and names. A MODEL with --dim is sequence.onnx."""
 
+OF_EXITS = {"MODEL": "branches.onnx", "DIR": "labelled"}
+"""The same, of commands that want early exits."""
+
 FILES = {"docs/routing.md": {"json": "network.json"}, "docs/guide/sequences.md": {"json": "network.json"}}
 """By page and language of a block: the file that the block is the content of."""
 

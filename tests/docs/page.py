@@ -34,6 +34,7 @@ WIDTH = "100"
 _PORTS = ("8000", "9000")
 _WRITES = ("-o", "--out", "--output", "--triton", "--plot", "--annotate")
 _SERVERS = ("serve", "emulate")
+_OF_EXITS = {"exits", "calibrate-exits"}
 PROCESSES = ("python", "openssl", "mkdir")
 """Programs beside ours that examples may run."""
 # A block that begins so is that file.
@@ -41,6 +42,8 @@ _FILE_NAME = re.compile(r"# (?P<name>[\w/]+\.py)\n")
 _HASH = re.compile(r"\b[0-9a-f]{16}\b")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 _STARTS_WITHIN_S = 60
+# In the full run a block may be a benchmark.
+_ENDS_WITHIN_S = 7200 if FULL else 240
 
 
 class ExampleError(AssertionError):
@@ -58,6 +61,10 @@ def can_run(command: Command) -> bool:
     return command.words[0] in ("dnn-partition", *PROCESSES)
 
 
+class _LateError(BaseException):
+    """A block takes too long; nothing that an example calls may take it for an error of its own."""
+
+
 class PageRun:
     """One page under way."""
 
@@ -67,7 +74,7 @@ class PageRun:
         self.namespace: dict[str, object] = {"__name__": "__example__"}
         self.printed = ""  # by the last block
         self.was_run = False  # the last block that could be
-        self.ports = {port: str(_free_port()) for port in _PORTS}
+        self.ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         self.servers: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
 
     def run(self, blocks: list[Block]) -> None:
@@ -81,7 +88,8 @@ class PageRun:
                 exec(given, self.namespace)  # noqa: S102  # what a runner of examples is for
                 for block in blocks:
                     try:
-                        self._run(block)
+                        with _in_time():
+                            self._run(block)
                     except ExampleError:
                         raise
                     except BaseException as error:
@@ -190,7 +198,9 @@ class PageRun:
                 code, printed, complaints = _in_process(words[1:])
             elif words[0] in PROCESSES:
                 program = sys.executable if words[0] == "python" else words[0]
-                done = subprocess.run([program, *words[1:]], capture_output=True, encoding="utf-8")
+                done = subprocess.run(
+                    [program, *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8"
+                )
                 code, printed, complaints = done.returncode, done.stdout, done.stderr
             else:
                 raise ExampleError(f"{block}: {command.text!r} is no command that examples may run")
@@ -233,7 +243,7 @@ class PageRun:
 
     def _words(self, words: list[str]) -> list[str]:
         model = "sequence.onnx" if "--dim" in words else "model.onnx"
-        stands_for = listed.PLACEHOLDERS | {"MODEL": model}
+        stands_for = listed.PLACEHOLDERS | {"MODEL": model} | (listed.OF_EXITS if set(words) & _OF_EXITS else {})
         return [self._here(stands_for.get(word, word)) for word in words]
 
     def _here(self, text: str) -> str:
@@ -247,6 +257,8 @@ class PageRun:
             text += f" {listed.PLACEHOLDERS.get(word, listed.PLACEHOLDERS.get(f'{word},T3', ''))}"
         if "MODEL" in text:
             text += " model.onnx sequence.onnx"
+        if "exits" in text:
+            text += f" {' '.join(listed.OF_EXITS.values())}"
         for name, write in stand_ins.WRITERS.items():
             path = self.folder / name
             if not path.exists() and re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w-])", text):
@@ -291,6 +303,25 @@ def _comparable(text: str, *, varies: bool) -> str:
 
 
 @contextlib.contextmanager
+def _in_time(seconds: int = _ENDS_WITHIN_S) -> Iterator[None]:
+    """End a block that would hold up all tests, where the system has a timer for that."""
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def late(*_: object) -> None:
+        raise _LateError(f"it did not end within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
 def _patience() -> Iterator[None]:
     """Let a session wait longer than a reader's would: other tests may have the processors."""
     fields = {field.name: field.default for field in dataclasses.fields(RemoteOptions)}
@@ -322,7 +353,10 @@ def _in_process(words: list[str]) -> tuple[int, str, str]:
     return code, printed.getvalue(), complaints.getvalue()
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def _free_ports(count: int) -> list[str]:
+    """Return free ports, all of them held until the last is found: else one might be found twice."""
+    with contextlib.ExitStack() as held:
+        found = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in found:
+            one.bind(("127.0.0.1", 0))
+        return [str(one.getsockname()[1]) for one in found]

@@ -1,6 +1,7 @@
 """No example is left out in silence, no entry of the table is left over, and the runner notices what is false."""
 
 import doctest
+import signal
 
 import click
 import pytest
@@ -117,6 +118,20 @@ def test_what_is_false_fails(text, complaint, tmp_path):
     with pytest.raises(ExampleError, match=r"(?s).*") as caught:
         run(text, tmp_path)
     assert complaint in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="this system has no such timer")
+@pytest.mark.parametrize(
+    "block",
+    [
+        "```python\nimport time\ntry:\n    time.sleep(600)\nexcept Exception:\n    pass\n```\n",
+        "```sh\npython -c 'import time; time.sleep(600)'\n```\n",
+    ],
+)
+def test_what_hangs_fails(block, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.docs.page._in_time.__wrapped__.__defaults__", (1,))
+    with pytest.raises(ExampleError, match=r"docs/chain\.md:1: .*did not end within 1 s"):
+        run(block, tmp_path)
 
 
 def test_a_block_that_never_ends():

@@ -1,6 +1,7 @@
 """Which models the workers of a batch begin with."""
 
 import io
+import os
 from pathlib import Path
 
 import onnx
@@ -8,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from partition.batch import BatchModel
-from partition.batch.order import count_nodes, longest_first
+from partition.batch.order import MOST_FIELDS, count_nodes, longest_first
 
 
 def chain(n_nodes: int, *, weight: int = 1) -> onnx.ModelProto:
@@ -55,3 +56,17 @@ def test_long_work_comes_first_and_what_cannot_be_looked_at_last(tmp_path: Path)
 
     assert many == ["deep", "wide", "small", "missing", "memory"]
     assert one == ["wide", "deep", "small", "missing", "memory"]
+
+
+def test_a_file_of_many_fields_is_not_read_to_its_end() -> None:
+    file = io.BytesIO(b"\x0a\x00" * (MOST_FIELDS + 1000))
+    assert count_nodes(file, len(file.getbuffer())) == 0
+    assert file.tell() < 2 * MOST_FIELDS + 100
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    onnx.save(chain(2), tmp_path / "small.onnx")
+    models = [BatchModel(tmp_path / f"{name}.onnx", {}, name) for name in ("pipe", "small")]
+    assert longest_first(models, 1) == [1, 0]

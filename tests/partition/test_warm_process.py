@@ -1,7 +1,6 @@
 """The processes in which the tests' commands run: one that hangs or dies fails its own test, and no other."""
 
 import contextlib
-import time
 
 import pytest
 
@@ -22,10 +21,8 @@ def test_a_command_that_hangs_or_kills_its_server_fails_and_the_next_one_runs(tm
         code, out, _ = run("print('one')", 60)
         assert (code, out.splitlines()[0]) == (0, "one")
         first_server = processes.server
-        begun = time.monotonic()
-        with pytest.raises(AssertionError, match=r"(?s)did not end within 0\.5 s.*so far"):
-            run("import time; print('so far', flush=True); time.sleep(600)", 0.5)
-        assert time.monotonic() - begun < 300
+        with pytest.raises(AssertionError, match=r"(?s)did not end within 2 s.*so far"):
+            run("import time; print('so far', flush=True); time.sleep(600)", 2)
         assert first_server.returncode is not None
         with pytest.raises(AssertionError, match="the process that forks has ended"):
             run("import os, signal; os.kill(os.getppid(), signal.SIGKILL)", 60)

@@ -240,7 +240,7 @@ def test_what_a_refusal_tells_may_be_asked_for(measured):
     family = family_of("joint")
     names, right = family.names, {name: [1.0, float(name != "early"), 0.0] for name in family.names}
     table = table_of(family, {name: [0.5, 0.5, 0.5] for name in names}, right)
-    with pytest.raises(InputError, match="the best is 0.6666, of middle; give at most that$"):
+    with pytest.raises(InputError, match=r"the best is 0\.6666, of middle; give at most that$"):
         choose_exit(family, "1Mbps", exits=table, accuracy=0.6667)
     assert choose_exit(family, "1Mbps", exits=table, accuracy=0.6666).accuracy == pytest.approx(2 / 3)
     for margin in (0.0, 0.1, 0.37):
@@ -254,7 +254,9 @@ def test_confidences_of_single_rows_say_nothing_of_a_batch():
     """Of a batch the least confident row decides, so it stops more rarely than its rows."""
     open_batch = branchy("batch")
     single_rows = calibrate_exits(open_batch, rows(8))
-    with pytest.raises(InputError, match=r"of shape \[1, 8\], and the policy is for \[4, 8\].*give the same dimensions"):
+    with pytest.raises(
+        InputError, match=r"of shape \[1, 8\], and the policy is for \[4, 8\].*give the same dimensions"
+    ):
         choose_exit(open_batch, "1Mbps", exits=single_rows, deadline="1s", dims={"batch": 4})
     assert choose_exit(open_batch, "1Mbps", exits=single_rows, deadline="1s", dims={"batch": 1}).accuracy <= 1
     stacked = np.concatenate([inputs["x"] for inputs, _ in rows(8)])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from partition import InputError, partition
+from partition.codecs.measure import calibrate_codecs
 from partition.exits.calibrate import calibrate_exits
 from partition.exits.choice import choose_exit
 from partition.exits.family import ExitFamily, Way
@@ -170,3 +171,28 @@ def test_losses_that_do_not_bound_the_accuracy_are_refused(table):
     fewer = replace(table, codecs={way: replace(table.codecs[way], data=replace(table.data, n_inputs=3))})
     with pytest.raises(InputError, match="has 60 inputs, and codecs for 'late' of 3"):
         choose_exit(wide(), "1kbps", exits=fewer, accuracy=0.0, **SETTINGS)
+
+
+def test_a_sum_of_losses_is_no_bound(tmp_path):
+    """Two tensors, each measured alone, and no data any more: together they may change more answers."""
+    draw = np.random.default_rng(0)
+    shapes = {"w1": (512, 64), "w2": (512, 64), "w3": (64, 10)}
+    nodes = [
+        node("MatMul", "x w1", "u"),
+        node("MatMul", "x w2", "v"),
+        node("Mul", "u v", "p"),
+        node("Tanh", "p", "q"),
+        node("MatMul", "q w3", "late"),
+    ]
+    weights = {name: draw.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    proto = model(nodes, {"x": [1, 512]}, ["late"], weights)
+    data = [({"x": draw.standard_normal((1, 512)).astype(np.float32)}, 0) for _ in range(20)]
+    codecs = calibrate_codecs(proto, [one for one, _ in data], codecs=["uint4"], tensors=["u", "v"], metric="top-1")
+    measured = calibrate_exits(proto, data)
+    right = replace(measured.exits[0], scores=np.ones(20), accuracy=1.0)
+    replace(measured, exits=(right,), codecs={Way((), "late"): replace(codecs, model_s=1e6)}).save(tmp_path / "exits")
+    policy = choose_exit(proto, "2kbps", exits=tmp_path / "exits", accuracy=0.1, **SETTINGS)
+    assert policy.plan.cut == ("u", "v")
+    assert not policy.plan.loss.measured
+    assert policy.accuracy_source == "floor"
+    assert "the accuracy assumes that codecs at once change no more answers than the sum" in policy.assumptions[-1]

@@ -239,6 +239,10 @@ def test_nothing_is_left_where_writing_fails(tmp_path):
     with pytest.raises(ModelError, match="unknown dimension"):
         write_segments(family, tmp_path / "deep" / "segments")
     assert not list(tmp_path.iterdir())
+    (tmp_path / "taken" / "rest-early.onnx").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"holds a folder 'rest-early\.onnx', which is not replaced"):
+        write_segments(family, tmp_path / "taken", dims={"length": 4}, overwrite=True)
+    assert entries(tmp_path / "taken") == ["rest-early.onnx"]
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         write_segments(family, tmp_path / "file", dims={"length": 4})
@@ -255,7 +259,7 @@ def test_long_names_are_cut(tmp_path):
     files = write_segments(family, tmp_path / "out")
     assert entries(tmp_path / "out") == sorted(one.name for one in files)
     assert max(len(one.name) for one in files) < 255 - len(".timings.json")
-    assert "rest-1__backbone_blocks_cla+5__backbone_blocks_cla.onnx" in entries(tmp_path / "out")
+    assert "rest-1__backbone_blocks_cl.onnx" in entries(tmp_path / "out")
 
 
 def test_names_that_no_file_may_have(tmp_path):
