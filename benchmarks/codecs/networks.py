@@ -4,8 +4,10 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from rich.table import Table
+
 from benchmarks.codecs.setting import BANDWIDTHS_MBIT_S, Array, both_machines, link_at, on_one_core, run_emulated
-from benchmarks.result import Bar, Table
+from benchmarks.result import Bar
 from benchmarks.runtime.setting import SLOWDOWN
 from benchmarks.section import Section, geometric_mean, table
 from benchmarks.settings import Settings
