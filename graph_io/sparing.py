@@ -1,6 +1,7 @@
 """Read a model's file without its large weights: they become references to where they lie in that file."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -11,6 +12,8 @@ from graph_io.external import LARGEST_MESSAGE_BYTES, SMALL_BYTES, Reference, set
 from graph_io.wire import BYTES, Field, File, fields, varint
 
 _GRAPH_OF_MODEL, _INITIALIZER_OF_GRAPH = 7, 5
+# Of whatever has more, looking at each of them is not worth it.
+_MOST_FIELDS, _MOST_FIELDS_OF_TENSOR = 200_000, 100
 _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 9, 13, 14
 
 
@@ -49,7 +52,9 @@ def _initializer(file: File, place: Field, name: str) -> bytes | None:
     """Return an initializer without its data, or None for one that is to be read."""
     if place.end - place.begin <= SMALL_BYTES:
         return None
-    found = list(fields(file, place.begin, place.end))
+    found = list(islice(fields(file, place.begin, place.end), _MOST_FIELDS_OF_TENSOR + 1))
+    if len(found) > _MOST_FIELDS_OF_TENSOR:
+        return None
     raw = [one for one in found if one.number == _RAW_DATA and one.kind == BYTES]
     if len(raw) != 1 or any(one.number in (_EXTERNAL_DATA, _DATA_LOCATION) for one in found):
         return None
@@ -70,7 +75,9 @@ def _rewritten(file: File, begin: int, end: int, rewrite: dict[int, Callable[[Fi
     """Copy a message with some of its fields replaced; one whose replacement is None stays as it is."""
     parts: list[bytes] = []
     copied = begin
-    for field in fields(file, begin, end):
+    for count, field in enumerate(fields(file, begin, end)):
+        if count == _MOST_FIELDS:
+            raise ValueError("more fields than looking at each of them is worth")
         maker = rewrite.get(field.number) if field.kind == BYTES else None
         value = None if maker is None else maker(field)
         if value is not None:

@@ -159,7 +159,8 @@ def solve_each(
         radio=radio,
     )
     found = find_models(models)
-    return _reported(_checked(_solved(found, settings, workers), settings), len(found), progress)
+    counter = _Counter(len(found))
+    return _reported(_checked(_solved(found, settings, workers, counter), settings), counter, progress)
 
 
 def solve_model(model: BatchModel, settings: Settings) -> ModelRows:
@@ -179,9 +180,25 @@ def solve_model(model: BatchModel, settings: Settings) -> ModelRows:
 Blocks = Generator[ModelRows, None, None]
 
 
-def _solved(models: tuple[BatchModel, ...], settings: Settings, workers: int | None) -> Blocks:
+class _Counter:
+    """Tells how many models are done, also of those that wait for one before them."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.report: Callable[[int, int], None] | None = None
+        self._done = 0
+
+    def counted(self, block: ModelRows) -> ModelRows:
+        """Count a model that is done."""
+        self._done += 1
+        if self.report is not None:
+            self.report(self._done, self.total)
+        return block
+
+
+def _solved(models: tuple[BatchModel, ...], settings: Settings, workers: int | None, counter: _Counter) -> Blocks:
     """Return the blocks in order; not a generator itself, so that joblib's setting is read when it is called."""
-    here = (solve_model(model, settings) for model in models)
+    here = (counter.counted(solve_model(model, settings)) for model in models)
     if workers == 1 or (workers is None and find_spec("joblib") is None):
         return here
     import joblib
@@ -200,10 +217,12 @@ def _solved(models: tuple[BatchModel, ...], settings: Settings, workers: int | N
     if n_jobs == 1:
         return here
     rows = len(settings.links) * len(pair_names(settings))
-    return _by_joblib(models, settings, pool, max(_MODELS_OF_A_WORKER * n_jobs, _ROWS_AT_ONCE // rows), rows)
+    return _by_joblib(models, settings, pool, max(_MODELS_OF_A_WORKER * n_jobs, _ROWS_AT_ONCE // rows), rows, counter)
 
 
-def _by_joblib(models: tuple[BatchModel, ...], settings: Settings, pool: Any, window: int, n_rows: int) -> Blocks:
+def _by_joblib(
+    models: tuple[BatchModel, ...], settings: Settings, pool: Any, window: int, n_rows: int, counter: _Counter
+) -> Blocks:
     """Solve a window of models after the other: joblib itself would go on, however many blocks wait for the first."""
     import joblib
 
@@ -215,7 +234,7 @@ def _by_joblib(models: tuple[BatchModel, ...], settings: Settings, pool: Any, wi
         wanted = first
         try:
             for at, block in results:
-                early[at] = block
+                early[at] = counter.counted(block)
                 while wanted in early:
                     yield early.pop(wanted)
                     wanted += 1
@@ -268,18 +287,16 @@ def _solve_numbered(at: int, model: BatchModel, settings: Settings) -> tuple[int
             trim(0)
 
 
-def _reported(blocks: Blocks, total: int, progress: Progress) -> Blocks:
+def _reported(blocks: Blocks, counter: _Counter, progress: Progress) -> Blocks:
     with closing(blocks):
         if progress is True:
             from partition.terminal import steps
 
             with steps(1) as step:
-                step.start(f"solving {total} models")
-                for done, block in enumerate(blocks, start=1):
-                    step.share(done / total)
-                    yield block
+                step.start(f"solving {counter.total} models")
+                counter.report = lambda done, total: step.share(done / total)
+                yield from blocks
             return
-        for done, block in enumerate(blocks, start=1):
-            if callable(progress):
-                progress(done, total)
-            yield block
+        if callable(progress):
+            counter.report = progress
+        yield from blocks
