@@ -24,6 +24,7 @@ from partition.terminal import console, show_json, steps
 
 if TYPE_CHECKING:
     from partition.plan import Runnable
+    from partition.remote.records import RunRecord
     from partition.remote.session import RemoteSession
     from partition.runtime.session import SplitSession
     from partition.v2.input_codec import InputCodec
@@ -67,6 +68,9 @@ def run(
             show_default="messages as they are",
         ),
     ] = None,
+    require_server: Annotated[
+        bool, typer.Option("--require-server", help="Fail if the server does not compute its parts of a run.")
+    ] = False,
     check_weights: CheckWeightsOption = False,
     runs: Annotated[int, typer.Option(min=1, help="How often to run; the median time is shown.")] = 1,
     verify: Annotated[bool, typer.Option("--verify", help="Compare with the whole model.")] = False,
@@ -88,9 +92,12 @@ def run(
     from partition.saved import load_saved
 
     check_timing(timing, verify)
-    if server is None and (ca_file is not None or hold != "all" or not adapt or compression is not None):
+    if server is None and (
+        ca_file is not None or hold != "all" or not adapt or compression is not None or require_server
+    ):
         raise InputError(
-            "--ca-file, --hold, --no-adapt and --compression belong to --server; give that, too, or leave them out"
+            "--ca-file, --hold, --no-adapt, --require-server and --compression belong to --server; "
+            "give that, too, or leave them out"
         )
     if server is not None and verify:
         raise InputError("--verify compares parts that run here; leave out --server, or --verify")
@@ -103,6 +110,11 @@ def run(
         if verify or model is not None:
             raise InputError(
                 f"--verify and --model are for plans, and '{folder}' holds a policy of exits; leave them out"
+            )
+        if require_server:
+            raise InputError(
+                f"--require-server is for plans, and '{folder}' holds a policy of exits, which may answer here; "
+                "leave it out"
             )
 
         def open_rest(plan: Plan, rest: Path) -> "SplitSession | RemoteSession":
@@ -144,6 +156,8 @@ def run(
                 except RemoteError as error:
                     raise InputError(str(error)) from error
                 seconds.append(time.perf_counter() - before)
+                if require_server:
+                    _require_server(session.records[-1])  # type: ignore[union-attr]
                 if as_json and isinstance(plan, Plan):
                     explained.append(plan.explain_run(session))
                 step.share((number + 1) / runs)
@@ -201,6 +215,16 @@ def _session(
         )
     except RemoteError as error:
         raise InputError(str(error)) from error
+
+
+def _require_server(record: "RunRecord") -> None:
+    from partition.report.execution import reason_of_staying
+
+    if record.fault is not None or not record.on_server:
+        raise InputError(
+            f"run {record.number} was finished without the server: {reason_of_staying([record])}; "
+            "see to the server, or leave out --require-server"
+        )
 
 
 def _codecs(options: list[str]) -> "dict[str, InputCodec]":

@@ -104,7 +104,7 @@ def measure(settings: Settings) -> Section:
                                 "server_slowdown": statistics.median(
                                     record.conditions.server_slowdown for record in records
                                 ),
-                                "faults": sum(record.fault is not None for record in records),
+                                "faults": sum(any(visit.fault for visit in record.visits) for record in records),
                             }
                         )
     bars = []

@@ -114,7 +114,7 @@ def _section(
     for number, (kind, begun_s, ended_s) in enumerate(events):
         until_s = events[number + 1][1] if number + 1 < len(events) else float("inf")
         own = [record for record in records if begun_s <= record.started_s < until_s]
-        hit = [record for record in own if record.fault is not None]
+        hit = [record for record in own if any(visit.fault for visit in record.visits)]
         after = [record for record in own if record.started_s >= ended_s]
         again = next((one.started_s - ended_s for one in after if _is_remote(one)), float("inf"))
         recovered_s = ended_s + min(REMOTE_AGAIN_S, 0.8 * (until_s - ended_s))

@@ -165,7 +165,7 @@ def _policy_row(
         "p95_s": float(np.quantile(taken, 0.95)),
         "cuts": len({record.choice for record in records}),
         "prediction_error": statistics.median(errors),
-        "faults": sum(record.fault is not None for record in records),
+        "faults": sum(any(visit.fault for visit in record.visits) for record in records),
         "taken_s": taken,
         "choices": [record.choice for record in records],
     }

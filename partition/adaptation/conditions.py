@@ -43,8 +43,9 @@ class Conditions:
         )
         for role in ("device", "server"):
             slowdown = getattr(self, f"{role}_slowdown")
-            if slowdown != 1:
-                text += f", {role} {slowdown:.3g} times slower"
+            times = f"{max(slowdown, 1 / slowdown):.3g}"
+            if times != "1":
+                text += f", {role} {times} times {'slower' if slowdown > 1 else 'faster'} than planned"
         return text
 
 

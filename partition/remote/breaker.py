@@ -38,6 +38,8 @@ class Breaker:
         self._thread: threading.Thread | None = None
         self.open_since_s: float | None = None
         """When it opened, by `time.perf_counter`; None while requests may pass."""
+        self.reason = ""
+        """Why it is open, as the last fault or probe told; empty while requests may pass."""
 
     @property
     def passes(self) -> bool:
@@ -51,8 +53,8 @@ class Breaker:
             if self._answers >= _ANSWERS_TO_TRUST:
                 self._wait_s = _FIRST_WAIT_S
 
-    def failed(self, *, wait_s: float | None = None) -> None:
-        """Open, and begin to probe; after `wait_s` if the server said when it wants to be asked again."""
+    def failed(self, reason: str = "", *, wait_s: float | None = None) -> None:
+        """Open for a reason, and begin to probe; after `wait_s` if the server said when it wants to be asked again."""
         with self._lock:
             self._answers = 0
             if self.open_since_s is not None or self._stop.is_set():
@@ -67,6 +69,7 @@ class Breaker:
                 return
             self._thread = thread
             self._wait_s = min(_LONGEST_WAIT_S, 2 * self._wait_s)
+            self.reason = reason
             self.open_since_s = time.perf_counter()
 
     def close(self) -> None:
@@ -83,8 +86,10 @@ class Breaker:
             except Exception as error:  # whatever it is, the next probe may pass
                 if not isinstance(error, self._faults):
                     _LOG.exception("a probe of the server failed in a way that it should not")
+                with self._lock:
+                    self.reason = str(error)
                 wait_s = min(_LONGEST_WAIT_S, 2 * max(wait_s, _FIRST_WAIT_S))
                 continue
             with self._lock:
-                self.open_since_s = None
+                self.open_since_s, self.reason = None, ""
             return

@@ -32,4 +32,7 @@ class BadAnswer(RemoteError):
 
 
 class Refused(RemoteError):
-    """The server will not take such a request, now or later (4xx): wrong token, wrong model, wrong tensors."""
+    """The server will not take such a request, now or later (4xx): wrong token, wrong model, wrong tensors.
+
+    Nor will one that we do not talk to: its certificate is not trusted, or one side speaks TLS and the other does not.
+    """

@@ -124,6 +124,8 @@ class RunRecord:
     visits : tuple of VisitRecord
     parts_sha256 : str
         See `parts_sha256`; empty where nobody kept it.
+    not_asked : str or None
+        Why the device went on alone without asking the server; None if it was asked, or had nothing to do by choice.
     """
 
     number: int
@@ -136,20 +138,25 @@ class RunRecord:
     stages: tuple[StageRecord, ...]
     visits: tuple[VisitRecord, ...]
     parts_sha256: str = ""
+    not_asked: str | None = None
 
     @property
     def fault(self) -> str | None:
-        """Why the device finished what the server was to do; None if all went as planned."""
-        return next((visit.fault for visit in self.visits if visit.fault is not None), None)
+        """Why the device finished what the server was to do, or went on alone; None if all went as planned."""
+        return next((visit.fault for visit in self.visits if visit.fault is not None), self.not_asked)
+
+    @property
+    def on_server(self) -> bool:
+        """Whether the server computed a part of it."""
+        return any(stage.ran_on == "server" and stage.parts for stage in self.stages)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as a plain object."""
-        return asdict(self)
+        return asdict(self) | {"fault": self.fault}
 
     def __str__(self) -> str:
         lines = [
-            f"request {self.number}, placement {self.choice} (cut at {', '.join(self.cut) or 'nothing'}), "
-            f"{self.conditions}",
+            f"request {self.number}, placement {self.choice} ({cut_text(self.cut)}), {self.conditions}",
             _row("", "predicted", "measured", "parts"),
         ]
         for stage in self.stages:
@@ -164,7 +171,14 @@ class RunRecord:
                 told = one.told(visit.sent_bytes, visit.received_bytes)
                 lines.append(_row("compressing", _ms(one.predicted_s), _ms(one.device_s + one.server_s), told))
         lines.append(_row("all", _ms(self.predicted_s), _ms(self.taken_s), ""))
+        if self.not_asked is not None:
+            lines.append(f"  the server was not asked: {self.not_asked}")
         return "\n".join(line.rstrip() for line in lines)
+
+
+def cut_text(cut: tuple[str, ...]) -> str:
+    """Say where a model is cut, for a person."""
+    return f"cut at {', '.join(cut)}" if cut else "all on the device"
 
 
 def parts_sha256(plan: Runnable) -> str:

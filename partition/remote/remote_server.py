@@ -16,6 +16,7 @@ from partition.remote.errors import Busy, Refused, RemoteError, TimedOut, Unreac
 from partition.remote.options import RemoteOptions
 from partition.remote.records import VisitRecord
 from partition.remote.routes import RouteStage
+from partition.remote.scheme import check_scheme
 from partition.remote.wire import Endpoint
 from partition.v2.names import StageInterface
 
@@ -66,6 +67,7 @@ class RemoteServer:
         # By stage: what it computes beyond the plan, as decoding has no price there.
         self._decode_s: dict[str, float] = {}
         self._greeted = False
+        self._refused = False
         self._pinged_s = float("-inf")
         self._closed = False
 
@@ -79,6 +81,11 @@ class RemoteServer:
     def may_ask(self) -> bool:
         """Whether requests go to it. Without its parts here there is no other way than to ask."""
         return self.breaker.passes or self._options.hold == "own"
+
+    @property
+    def absence(self) -> str | None:
+        """Why requests do not go to it; None if they do."""
+        return None if self.may_ask else self.breaker.reason or "it was away a moment ago"
 
     @property
     def conditions(self) -> Conditions:
@@ -97,7 +104,8 @@ class RemoteServer:
         Raises
         ------
         Refused
-            It serves something else.
+            It serves something else, takes another token, is not trusted, or is spoken to with TLS and has none, or the
+            other way round.
         RemoteError
             It does not answer, and the device holds its own parts alone.
         """
@@ -109,10 +117,12 @@ class RemoteServer:
             self._time_ping(_CONNECT_TIMEOUT_S)
         except Refused:
             raise
-        except RemoteError:
+        except RemoteError as error:
+            if not isinstance(error, Busy):
+                check_scheme(self.endpoint, timeout_s=_PROBE_TIMEOUT_S)
             if self._options.hold == "own":
                 raise
-            self.breaker.failed()
+            self._go_on_alone(error)
 
     def probe(self) -> None:
         """Make sure that it is there and serves the stages; on a connection that is warm, time a ping.
@@ -123,13 +133,21 @@ class RemoteServer:
             It is not there, or not ready.
         """
         self._pinged_s = time.perf_counter()
-        if self._greeted:
-            for stage in self._stages.values():
-                if not self._client.ready(stage, timeout_s=_PROBE_TIMEOUT_S):
-                    raise Unreachable(f"server {self.endpoint} is not ready for '{stage.name}'")
-        else:
-            self._greet(_PROBE_TIMEOUT_S)
-        self._time_ping(_PROBE_TIMEOUT_S)
+        try:
+            if self._greeted:
+                for stage in self._stages.values():
+                    if not self._client.ready(stage, timeout_s=_PROBE_TIMEOUT_S):
+                        raise Unreachable(f"server {self.endpoint} is not ready for '{stage.name}'")
+            else:
+                self._greet(_PROBE_TIMEOUT_S)
+            self._time_ping(_PROBE_TIMEOUT_S)
+        except Refused as error:
+            # Asking again will hardly help, so it is told; once, as it is asked again all the same.
+            if not self._refused:
+                self._refused = True
+                _LOG.warning("the server is there, and the device goes on alone: %s", error)
+            raise
+        self._refused = False
 
     def visit(
         self,
@@ -304,9 +322,12 @@ class RemoteServer:
             with self._lock:
                 self._estimator.link.gave_up(sent_bytes, taken_s)
         self._client.drop_connections()
+        self._go_on_alone(error)
+
+    def _go_on_alone(self, error: RemoteError) -> None:
         if self.breaker.passes:
             _LOG.warning("the device goes on alone until the server is back: %s", error)
-        self.breaker.failed(wait_s=error.retry_after_s if isinstance(error, Busy) else None)
+        self.breaker.failed(str(error), wait_s=error.retry_after_s if isinstance(error, Busy) else None)
 
 
 def _link_s(up_bytes: float, down_bytes: float, now: Conditions) -> tuple[float, float]:

@@ -28,6 +28,8 @@ class Request:
     """What encoding took, until the record of the stage that it was for has it."""
     stages: list[StageRecord] = field(default_factory=list)
     visits: list[VisitRecord] = field(default_factory=list)
+    not_asked: str | None = None
+    """Why the server was not asked for what it was to do."""
 
     @property
     def failed(self) -> bool:
@@ -57,4 +59,5 @@ class Request:
             tuple(self.stages),
             tuple(self.visits),
             self.parts_sha256,
+            self.not_asked,
         )

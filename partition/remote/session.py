@@ -55,7 +55,8 @@ class RemoteSession:
         A plan that was not saved, or not with hashes of weights that lie in other files; compression is asked for, and
         not installed.
     RemoteError
-        The server has other parts; or it does not answer, and the device does not hold all of them.
+        The server refuses: it has other parts, wants another token, is not trusted, or only one side speaks TLS. Or it
+        does not answer, and the device does not hold all parts.
 
     Examples
     --------
@@ -248,9 +249,10 @@ class RemoteSession:
             number = self._choose(now, rate_per_s)
             predicted_s = self._planner.terms[number].latency_s(now)
             asked = self._stage_to_ask(number, now)
-        predicted_s -= sum(self._server.saved_s(stage, now) for stage in self._routes[number].stages)
-        return Request(
-            self._routes[number],
+        route = self._routes[number]
+        predicted_s -= sum(self._server.saved_s(stage, now) for stage in route.stages)
+        request = Request(
+            route,
             number,
             now,
             predicted_s,
@@ -260,6 +262,10 @@ class RemoteSession:
             asked,
             self._parts_sha256,
         )
+        # What would have been chosen otherwise is not known: the server's absence may be the reason.
+        if route.is_local:
+            request.not_asked = self._server.absence
+        return request
 
     def _advance(self, request: Request, stage: RouteStage) -> None:
         """Run one stage, on the server or here."""
@@ -268,11 +274,15 @@ class RemoteSession:
         answered = asked = False
         encode_s, request.encode_s = request.encode_s, 0.0
         encoded = request.encoded_for(stage)
-        if stage.served is not None and not request.failed and self._server.may_ask:
+        wanted = stage.served is not None and not request.failed
+        absence = self._server.absence if wanted else None
+        if wanted and absence is None:
             visit, taken_s = self._server.visit(stage, values, now, encoded=encoded, encode_s=encode_s)
             request.visits.append(visit)
             asked = True
             answered = visit.fault is None
+        elif wanted:
+            request.not_asked = absence
         if not answered:
             taken_s = self._parts.run(stage.parts, values, encoded=encoded)
             if stage.served is None and stage.parts:

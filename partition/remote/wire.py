@@ -13,7 +13,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from partition.errors import InputError
-from partition.remote.errors import BadAnswer, TimedOut, Unreachable
+from partition.remote.errors import BadAnswer, Refused, TimedOut, Unreachable
 from partition.remote.look_up import addresses
 
 LARGEST_HEAD_BYTES = 64 * 1024
@@ -124,7 +124,9 @@ class Connection:
     Raises
     ------
     Unreachable
-        Nobody listens there, or its certificate does not prove who it is.
+        Nobody listens there.
+    Refused
+        Its certificate does not prove who it is.
     """
 
     def __init__(self, endpoint: Endpoint, *, deadline_s: float) -> None:
@@ -146,6 +148,12 @@ class Connection:
                 self._socket: socket.socket = endpoint.tls.wrap_socket(plain, server_hostname=endpoint.host)
             else:
                 self._socket = plain
+        except ssl.SSLCertVerificationError as error:
+            plain.close()
+            raise Refused(
+                f"server {endpoint} is not trusted: {error.verify_message}; give the PEM file that vouches for it "
+                "(ca_file, --ca-file), and the name that its certificate was made for"
+            ) from error
         except (OSError, ValueError) as error:
             plain.close()
             kind = TimedOut if isinstance(error, TimeoutError) else Unreachable

@@ -73,9 +73,8 @@ def execution_view(
         least, largest = (f"{np.min(value):.6g}", f"{np.max(value):.6g}") if numeric else ("", "")
         table.add_row(Text(name), dtype, Text(str(shape)), least, largest)
     times = f"median of {len(seconds)} runs" if len(seconds) > 1 else "one run, the first"
-    where = "here and on the server" if records else "in this process, without the link"
     lines: list[RenderableType] = [
-        Text(f"{plan.model.name}: {' -> '.join(part.file for part in plan.parts)} {where}"),
+        Text(f"{plan.model.name}: {' -> '.join(part.file for part in plan.parts)} {_where(records)}"),
         table,
         Text(f"{format_duration(median(seconds))} ({times}){' on seeded random inputs' if random else ''}"),
     ]
@@ -88,6 +87,20 @@ def execution_view(
     if verification is not None:
         lines.append(Text(str(verification), style="" if verification.ok else "bold red"))
     return Group(*lines)
+
+
+def _where(records: Sequence[RunRecord]) -> str:
+    if not records:
+        return "in this process, without the link"
+    if any(one.on_server for one in records):
+        return "here and on the server"
+    return f"here alone: {reason_of_staying(records)}"
+
+
+def reason_of_staying(records: Sequence[RunRecord]) -> str:
+    """Say why the server computed nothing of requests: the newest fault, or else that nothing was to be done there."""
+    faults = [one.fault for one in records if one.fault is not None]
+    return faults[-1] if faults else "the placement has nothing for the server"
 
 
 def timings_view(timings: Timings) -> "Group":

@@ -1,7 +1,8 @@
 """One request, leg by leg: what was predicted for it beside what was measured."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from partition.adaptation.conditions import Conditions
@@ -9,7 +10,7 @@ from partition.adaptation.planner import choices_of
 from partition.errors import InputError
 from partition.plan import Plan
 from partition.plan_records import Role
-from partition.remote.records import RunRecord, StageRecord, VisitRecord, parts_sha256
+from partition.remote.records import RunRecord, StageRecord, VisitRecord, cut_text, parts_sha256
 
 if TYPE_CHECKING:
     from partition.remote.session import RemoteSession
@@ -19,6 +20,13 @@ Run: TypeAlias = "RunRecord | RemoteSession | SplitSession"
 LegKind = Literal["device", "server", "uplink", "downlink", "encoding", "compressing", "queue", "other"]
 
 _SHOWN = {"queue": "wait in the server", "other": "between these"}
+_CONDITIONS = {
+    "uplink_bits_per_s": "up",
+    "downlink_bits_per_s": "down",
+    "rtt_s": "rtt",
+    "device_slowdown": "device",
+    "server_slowdown": "server",
+}
 _NOT_SENT = "not sent: all ran in this process"
 
 
@@ -77,7 +85,10 @@ class RunExplanation:
     predicted_s, measured_s : float
         Of the whole; in process the former is with the link and the latter without.
     fault : str or None
-        Why the device finished what the server was to do.
+        Why the device finished what the server was to do, or went on alone.
+    measured : tuple of str
+        Which fields of the conditions were seen in requests. The others are as planned, the downlink in proportion to
+        the uplink.
     """
 
     model: str
@@ -89,6 +100,7 @@ class RunExplanation:
     predicted_s: float
     measured_s: float
     fault: str | None
+    measured: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the content as plain JSON values."""
@@ -103,7 +115,7 @@ class RunExplanation:
         which = "in this process" if self.number is None else f"request {self.number}, placement {self.choice}"
         under = "as planned" if self.conditions is None else str(self.conditions)
         lines = [
-            f"{self.model}: {which}, cut at {', '.join(self.cut) or 'nothing'}, {under}",
+            f"{self.model}: {which}, {cut_text(self.cut)}, {under}",
             _row("", "predicted", "measured", "error", ""),
         ]
         for leg in self.legs:
@@ -115,6 +127,10 @@ class RunExplanation:
             (_ms(self.predicted_s), _ms(self.measured_s), "") if whole else _figures(self.predicted_s, self.measured_s)
         )
         lines.append(_row("all", *figures, whole))
+        if self.conditions is not None:
+            lines.append(f"  predicted with {_sources(self.measured)}")
+        if self.fault is not None and not any(self.fault in leg.remark for leg in self.legs):
+            lines.append(f"  the server was not asked: {self.fault}")
         return "\n".join(line.rstrip() for line in lines)
 
 
@@ -149,7 +165,30 @@ def explain_run(plan: Plan, run: Run) -> RunExplanation:
         record.predicted_s,
         record.taken_s,
         record.fault,
+        _measured(record.conditions, Conditions.of_link(plan.link)),
     )
+
+
+def _measured(now: Conditions, planned: Conditions) -> tuple[str, ...]:
+    """Return what differs from the plan; of the downlink, from its proportion to the uplink, in which it is kept."""
+    expected = replace(
+        planned,
+        downlink_bits_per_s=now.uplink_bits_per_s * planned.downlink_bits_per_s / planned.uplink_bits_per_s,
+    )
+    return tuple(
+        name
+        for name in _CONDITIONS
+        if not math.isclose(getattr(now, name), getattr(expected, name), rel_tol=1e-9, abs_tol=1e-12)
+    )
+
+
+def _sources(measured: tuple[str, ...]) -> str:
+    """Say of each of the conditions whether it is as planned or as measured."""
+    told: dict[str, list[str]] = {"as planned": [], "in proportion to up": [], "as measured": []}
+    for name, text in _CONDITIONS.items():
+        follows = name == "downlink_bits_per_s" and "uplink_bits_per_s" in measured
+        told["as measured" if name in measured else "in proportion to up" if follows else "as planned"].append(text)
+    return "; ".join(f"{', '.join(texts)} {source}" for source, texts in told.items() if texts)
 
 
 def _legs(record: RunRecord) -> Iterable[Leg]:

@@ -60,6 +60,7 @@ def _record(fields: FieldReader) -> RunRecord:
             for one in fields.objects("stages")
         ),
         visits=tuple(_visit(one) for one in fields.objects("visits")),
+        not_asked=fields.optional_text("not_asked") if "not_asked" in fields.names() else None,
     )
 
 

@@ -82,4 +82,4 @@ def test_hand_edited_files_are_refused(field, value, problem):
 
 def test_conditions_print_what_matters():
     assert str(Conditions.of_link(LINK)) == "8.8 Mbit/s up, 29.1 Mbit/s down, rtt 60 ms"
-    assert str(Conditions(1e6, 1e6, 0.01, 1.0, 2.5)).endswith("server 2.5 times slower")
+    assert str(Conditions(1e6, 1e6, 0.01, 1.0, 2.5)).endswith("server 2.5 times slower than planned")

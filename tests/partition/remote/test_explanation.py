@@ -1,6 +1,7 @@
 """Requests explained leg by leg: figures that add up, in process and with a server, with faults and without."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,7 +83,11 @@ def test_a_request_that_the_device_finished(saved):
     assert (lost.legs[2].ran_on, lost.legs[2].remark) == ("device", "run on the device")
     assert legs(after) == ["device", "server", "other"]
     assert after.legs[1].remark == "run on the device, the server was not asked"
-    assert after.fault is None
+    assert lost.fault in lost.legs[1].remark
+    assert "was not asked:" not in str(lost)
+    # Not asked at all: for the reason for which the server is waited for.
+    assert after.fault is not None
+    assert str(after).endswith(f"the server was not asked: {after.fault}")
     assert measured(lost) == pytest.approx(lost.measured_s)
 
 
@@ -162,6 +167,16 @@ def test_a_server_that_tells_no_times(saved):
     assert [leg.measured_s for leg in explained.legs] == [0.2, 0.5, None, 0.1, pytest.approx(0.1)]
     assert explained.legs[0].error == pytest.approx(-0.5)
     assert "tells no times" in explained.legs[2].remark
+    assert explained.measured == ()
+    assert str(explained).endswith("predicted with up, down, rtt, device, server as planned")
+    up, down = conditions.uplink_bits_per_s / 2, conditions.downlink_bits_per_s / 2
+    seen = replace(conditions, uplink_bits_per_s=up, downlink_bits_per_s=down, device_slowdown=0.5)
+    seen = plan.explain_run(replace(record, conditions=seen, cut=()))
+    assert ", all on the device, " in str(seen)
+    assert "device 2 times faster than planned" in str(seen)
+    assert str(seen).endswith("predicted with rtt, server as planned; down in proportion to up; up, device as measured")
+    down = replace(conditions, downlink_bits_per_s=1e6)
+    assert plan.explain_run(replace(record, conditions=down)).measured == ("downlink_bits_per_s",)
     with pytest.raises(InputError, match="not one of this plan"):
         load_plan(saved / "encoded").explain_run(record)
     with pytest.raises(InputError, match="got a str"):
