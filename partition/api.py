@@ -104,7 +104,8 @@ def partition(
         Of the device, for the energy: "3g", "4g" or "wifi". It replaces what the machine file says of sending and
         receiving.
     cut : iterable of str, optional
-        Tensors to cut at. The plan is then this cut, compared with the optimum.
+        Tensors to cut at. The plan is then this cut, compared with the optimum. None of them, ``[]``, is everything on
+        the device.
     max_server_visits : int or None
         How often one inference may go to the server: 1 suits a server that keeps nothing between two requests; with
         more the parts may alternate between the machines. None for no limit.
@@ -204,7 +205,7 @@ def partition(
         simple = [solution.placement, *(bridge.placement(head) for head in ends)]
         choices = find_choices(bridge, problem, link, over, simple=simple)
     named_cut = None if cut is None else names_of("cut", cut)
-    head = None if named_cut is None else head_of_cut(graph, named_cut)
+    head = None if named_cut is None else _head(graph, named_cut, output_on)
     leaking = next((layer for layer in readers if head is not None and layer not in head), None)
     if leaking is not None:
         raise InputError(
@@ -263,6 +264,11 @@ def partition(
         uncoded=None if coded is None else uncoded,
         optimum=optimum,
     )
+
+
+def _head(graph: LayerGraph, cut: tuple[str, ...], output_on: OutputOn) -> frozenset[str]:
+    """Return the layers in front of a cut; in front of an empty one are all, where then nothing has to be sent."""
+    return frozenset(graph.nodes) if not cut and output_on != "server" else head_of_cut(graph, cut)
 
 
 def _adaptable(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from partition.terminal import console, show_json, steps
+from partition.terminal import console, show_json, steps, warn
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -41,7 +41,7 @@ def profile_lengths(
     """
     from partition.arguments import dims
     from partition.files import write_json
-    from partition.routing.sweep import measure_lengths
+    from partition.routing.sweep import doubts, measure_lengths
 
     dim, ends, others = lengths
     with steps(1) as step:
@@ -61,6 +61,8 @@ def profile_lengths(
     content = timings.to_json()
     if out is not None:
         write_json(out, content)
+    for doubt in doubts(timings.samples, timings.latency, dim):
+        warn(doubt)
     if as_json:
         show_json(content)
         return

@@ -10,6 +10,7 @@ Computing Technology, Chinese Academy of Sciences: download / upload in Mbit/s 3
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -26,6 +27,7 @@ _PRESETS = {  # uplink bit/s, downlink bit/s, round trip s
     "4g": (8.8e6, 29.1e6, 0.060),
     "wifi": (18.88e6, 54.97e6, 0.020),
 }
+_LIKE_A_PRESET = re.compile(r"[0-9]+ ?g", re.IGNORECASE)
 _PRESET_SPELLINGS = {"wi-fi": "wifi"}
 
 
@@ -165,6 +167,11 @@ class Link:
 
     @classmethod
     def _of_rate(cls, bandwidth: str | float) -> Self:
+        if isinstance(bandwidth, str) and _LIKE_A_PRESET.fullmatch(bandwidth.strip()):
+            raise InputError(
+                f"bandwidth {bandwidth!r} is no preset; the presets are {', '.join(_PRESETS)}; of any other network "
+                "give the rate, such as '50Mbps'"
+            )
         try:
             rate = parse_bandwidth(bandwidth)
         except InputError as error:

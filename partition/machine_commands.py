@@ -20,7 +20,7 @@ from partition.arguments import (
     length_range,
 )
 from partition.errors import InputError
-from partition.terminal import console, show_json, steps
+from partition.terminal import console, show_json, steps, warn
 from partition.units import parse_duration
 
 
@@ -48,6 +48,7 @@ def profile(
     """
     from partition.files import write_json
     from partition.latency.measure import measure
+    from partition.latency.timings import spread_notes
     from partition.report.execution import timings_view
     from partition.runtime.files import read_inputs
 
@@ -89,6 +90,8 @@ def profile(
         )
     if out is not None:
         write_json(out, timings.to_json())
+    for doubt in spread_notes(timings.whole_model.spread_s / timings.whole_model.latency_s):
+        warn(doubt)
     if as_json:
         show_json(timings.to_json())
     else:

@@ -170,6 +170,6 @@ def _show(server: "Server", *, token: bool, host: str, as_json: bool) -> None:
             f"note: no token is asked for (--token-file or ${TOKEN_VARIABLE}): whoever reaches it may use it",
             soft_wrap=True,
         )
-    how = "or compressed by zstd" if server.compression.enabled else f"not compressed ({server.compression.reason})"
-    shown.print(f"bodies: as they are, {how}", soft_wrap=True)
+    how = "yes, for clients that ask (zstd)" if server.compression.enabled else f"no ({server.compression.reason})"
+    shown.print(f"compression: {how}", soft_wrap=True)
     shown.file.flush()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,18 +20,45 @@ if TYPE_CHECKING:
 CLOSED_PIPE_CODE = 141
 """128 and the number of SIGPIPE."""
 
+_NO_WIDTH = 10_000  # columns; what is longer is wrapped between words
+
 
 def console(*, stderr: bool = False) -> "Console":
-    """Return a console that takes no text for markup: the names in a model are anybody's."""
+    """Return a console that takes no text for markup and breaks no name: the names in a model are anybody's.
+
+    What is no terminal has no width, unless the variable COLUMNS says one.
+    """
     from rich.console import Console
 
-    class PipeConsole(Console):
+    from partition.report.columns import keep_words
+
+    class NamesConsole(Console):
         """Leaves a closed pipe with the command's own exit code; rich would take 1."""
+
+        def print(self, *objects: Any, **options: Any) -> None:
+            if self.stderr:
+                super().print(*objects, **options)
+                return
+            for one in objects:
+                keep_words(one)
+            options.setdefault("crop", False)
+            options.setdefault("overflow", "ignore")
+            with self.capture() as captured:
+                super().print(*objects, **options)
+            try:
+                # Tables and what is indented are filled up with spaces.
+                self.file.write(re.sub(" +(?=\n)", "", captured.get()))
+                self.file.flush()
+            except BrokenPipeError:
+                leave_closed_pipe()
 
         def on_broken_pipe(self) -> None:
             leave_closed_pipe()
 
-    return PipeConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
+    made = NamesConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not made.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        made.width = _NO_WIDTH
+    return made
 
 
 class Steps:
@@ -112,6 +140,11 @@ def show_json(content: dict[str, Any]) -> None:
         print(json.dumps(content, indent=2, allow_nan=False), flush=True)  # noqa: T201
     except BrokenPipeError:
         leave_closed_pipe()
+
+
+def warn(text: str) -> None:
+    """Print a warning as one line on stderr; what was asked for is done all the same."""
+    console(stderr=True).print(f"dnn-partition: warning: {text}", soft_wrap=True)
 
 
 def fail(error: object, code: int) -> int:

@@ -172,7 +172,8 @@ def _tensors(
     if len(floats) <= most:
         return floats, []
     kept = set(sorted(floats, key=lambda name: known[name].size_bytes)[:most])
-    note = f"{len(floats) - most} larger tensors were not measured; raise max_tensors, or name them"
+    left = len(floats) - most
+    note = f"{left} larger tensors were not measured; raise max_tensors (--max-tensors), or name them (--tensor)"
     return [name for name in floats if name in kept], [note]
 
 

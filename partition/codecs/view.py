@@ -1,8 +1,8 @@
 """Measured codecs as a table for a person."""
 
-from io import StringIO
 from typing import TYPE_CHECKING
 
+from partition.report.columns import view_text
 from partition.report.table import format_bytes
 from partition.units import format_duration
 
@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 def table_text(table: "CodecTable") -> str:
     """Return the table as plain text; where rich is not installed, one line a tensor and codec."""
     try:
-        from rich.console import Console
+        import rich  # noqa: F401
     except ModuleNotFoundError:
         return "\n".join(" ".join(row) for row in _rows(table))
-    buffer = StringIO()
-    Console(file=buffer, width=120, color_system=None, legacy_windows=False).print(table_view(table))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    return view_text(table_view(table), 120)
 
 
 def table_view(table: "CodecTable") -> "Group":

@@ -4,7 +4,7 @@ from partition.exits.policy import ExitPolicy
 from partition.exits.view import TRADEOFF_HEADINGS, tradeoff_rows
 from partition.report.page.axes import bottom_axis, left_axis, legend, spread
 from partition.report.page.figure import Figure, Table
-from partition.report.page.svg import Drawing
+from partition.report.page.svg import Drawing, fitted
 from partition.units import format_duration
 
 KIND, TITLE = "trade-off", "Accuracy against expected latency"
@@ -39,6 +39,9 @@ def tradeoff_figure(policy: ExitPolicy) -> Figure:
 
 def _paint(drawing: Drawing, policy: ExitPolicy) -> float:
     front = policy.tradeoff
+    own_place = (policy.expected_latency_s, policy.accuracy)
+    if len(front) == 1 and (front[0].expected_latency_s, front[0].accuracy) == own_place:
+        return _say(drawing, policy)
     top = legend(drawing, 4, [("dot", "beaten by none"), ("mark", "this policy")]) + 26
     left, right, bottom = 58.0, drawing.width - 16, top + (280 if drawing.width > 500 else 230)
     x = spread([1e3 * policy.expected_latency_s, *(1e3 * one.expected_latency_s for one in front)], left, right)
@@ -60,3 +63,13 @@ def _paint(drawing: Drawing, policy: ExitPolicy) -> float:
     own = f"this policy: {format_duration(policy.expected_latency_s)}, {policy.accuracy:.2%}"
     drawing.circle(x(1e3 * policy.expected_latency_s), y(100 * policy.accuracy), 6.5, "mark", tip=own)
     return bottom + 42
+
+
+def _say(drawing: Drawing, policy: ExitPolicy) -> float:
+    """Write what a single point would show: axes around it would have nothing to compare."""
+    drawing.rect(0, 4, drawing.width, 60, "soft", radius=6)
+    drawing.circle(22, 34, 6.5, "mark")
+    found = f"{format_duration(policy.expected_latency_s)} expected, {policy.accuracy:.2%} right"
+    drawing.text(42, 30, found, "bold", size=14)
+    drawing.text(42, 50, fitted("this policy: none is faster or more accurate", drawing.width - 50, 12), size=12)
+    return 68

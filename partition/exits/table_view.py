@@ -1,10 +1,11 @@
 """Measured exits as a table for a person."""
 
-from io import StringIO
 from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from partition.report.columns import view_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,12 +19,10 @@ _HEADINGS = ("accuracy", "std. error", "confidence", "where right", "where wrong
 def table_text(table: "ExitTable") -> str:
     """Return the table as plain text; where rich is not installed, one line an exit."""
     try:
-        from rich.console import Console
+        import rich  # noqa: F401
     except ModuleNotFoundError:
         return "\n".join(" ".join(_row(one)) for one in table.exits)
-    buffer = StringIO()
-    Console(file=buffer, width=120, color_system=None, legacy_windows=False).print(table_view(table))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    return view_text(table_view(table), 120)
 
 
 def table_view(table: "ExitTable") -> "Group":

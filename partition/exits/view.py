@@ -1,11 +1,11 @@
 """A policy of exits for a person: what happens as a sentence, its exits and the trade-off curve as tables."""
 
 from collections.abc import Sequence
-from io import StringIO
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from partition.exits.policy import ExitPolicy, TradeOff
+from partition.report.columns import Indented, view_text
 from partition.units import format_duration
 
 if TYPE_CHECKING:
@@ -22,22 +22,18 @@ TRADEOFF_HEADINGS = ("expected", "slowest", "accuracy", "exits of the device", "
 def policy_text(policy: ExitPolicy) -> str:
     """Return the tables of a policy as plain text; where rich is not installed, its lines without tables."""
     try:
-        from rich.console import Console
+        import rich  # noqa: F401
     except ModuleNotFoundError:
         rows = [
             ", ".join(cell for cell in row if cell) for row in (*_exit_rows(policy), *tradeoff_rows(policy.tradeoff))
         ]
         return "\n".join([sentence(policy), *_lines(policy), *rows, str(policy.plan), *_notes(policy)])
-    buffer = StringIO()
-    console = Console(file=buffer, width=_WIDTH, color_system=None, legacy_windows=False)
-    console.print(policy_view(policy))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    return view_text(policy_view(policy), _WIDTH)
 
 
 def policy_view(policy: ExitPolicy) -> "Group":
     """Build the sentence and the tables of a policy, and those of the plan of its rest."""
     from rich.console import Group
-    from rich.padding import Padding
     from rich.text import Text
 
     from partition.report.table import plan_view
@@ -47,7 +43,7 @@ def policy_view(policy: ExitPolicy) -> "Group":
     lines.append(Text(_curve_line(policy)))
     lines.append(_table(TRADEOFF_HEADINGS, tradeoff_rows(policy.tradeoff)))
     lines.append(Text("The rest, after the exits of the device:" if policy.heads else "The whole of it:"))
-    lines.append(Padding(plan_view(policy.plan), (0, 0, 0, 2)))
+    lines.append(Indented(plan_view(policy.plan)))
     lines += [Text(one) for one in _notes(policy)]
     return Group(*lines)
 

@@ -18,7 +18,7 @@ from partition.latency.predict import LayerCosts, predict_layers
 from partition.latency.regression import NAME
 from partition.latency.roofline import roofline_s
 from partition.latency.sharing import sharing_weights
-from partition.latency.timings import LayerTiming, Timings
+from partition.latency.timings import LayerTiming, Timings, spread_notes
 from partition.load.model import Load
 
 if TYPE_CHECKING:
@@ -130,8 +130,9 @@ def _measured(timings: Timings, graph: "LayerGraph") -> LayerCosts:
             *notes,
             f"{len(layers_shared)} layers were measured in kernels that they share, each taken by its predicted part",
         )
-    relative = timings.whole_model.spread_s / _INTERQUARTILE_DEVIATIONS / timings.whole_model.latency_s
-    deviations_s = {layer: {"measured": one * relative} for layer, one in seconds.items()}
+    relative = timings.whole_model.spread_s / timings.whole_model.latency_s
+    notes = (*notes, *spread_notes(relative))
+    deviations_s = {layer: {"measured": one * relative / _INTERQUARTILE_DEVIATIONS} for layer, one in seconds.items()}
     conversions_s = {one.tensor: (one.encode_s, one.decode_s) for one in timings.conversions}
     return LayerCosts(seconds, deviations_s, {}, notes, conversions_s)
 

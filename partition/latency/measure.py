@@ -36,6 +36,7 @@ from partition.latency.timings import (
     SharedKernel,
     Timings,
     WholeModelTiming,
+    spread_notes,
 )
 from partition.units import check_threads
 
@@ -116,6 +117,7 @@ def measure(
     paused = (f"{pause_s:g} s of rest before each run, as between requests that come apart",) if pause_s else ()
     layers, shared = _attribute(graph, measured)
     runs = measured.runs
+    median_s, spread_s = float(np.median(runs.whole_s)), _spread(runs.whole_s)
     return Timings(
         name=name if name is not None else host_name(),
         model=MeasuredModel(
@@ -128,15 +130,15 @@ def measure(
         runtime=MeasuredRuntime("onnxruntime", onnxruntime.__version__, provider, used_threads, "all"),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         whole_model=WholeModelTiming(
-            latency_s=float(np.median(runs.whole_s)),
-            spread_s=_spread(runs.whole_s),
+            latency_s=median_s,
+            spread_s=spread_s,
             runs=len(runs.whole_s),
             cpu_s=float(np.median(runs.cpu_s)),
         ),
         layers=layers,
         shared_kernels=shared,
         conversions=measure_conversions(graph, threads=used_threads, provider=provider),
-        notes=(*graph.graph["notes"], *measured.notes, *paused),
+        notes=(*graph.graph["notes"], *measured.notes, *paused, *spread_notes(spread_s / median_s)),
     )
 
 

@@ -13,6 +13,9 @@ from partition.files import FieldReader, Scalar, read_json, write_json
 
 TIMINGS_FORMAT = "dnn-partition/timings"
 TIMINGS_VERSION = 1
+MOST_SPREAD = 0.1
+"""Interquartile range over median beyond which runs are called noisy. Layers that were measured at rest predict a split
+within a few percent; where runs differ by more than that, what else ran decides between neighbouring cuts."""
 # Layers are scaled to the run, so their sum is that up to rounding.
 _SUM_TOLERANCE = 1e-6
 
@@ -100,6 +103,27 @@ class SharedKernel:
 
     kernel: str
     layers: tuple[str, ...]
+
+
+def spread_notes(relative: float) -> tuple[str, ...]:
+    """Say that runs differ too much to tell cuts apart: a note where their spread is beyond a tenth of their median.
+
+    Parameters
+    ----------
+    relative : float
+        Interquartile range over median.
+
+    Returns
+    -------
+    tuple of str
+        None, or one.
+    """
+    if relative <= MOST_SPREAD:
+        return ()
+    return (
+        f"noisy: the middle half of the runs spans {relative:.0%} of their median, more than {MOST_SPREAD:.0%}; end "
+        "what else runs there and measure again",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """The parts of a model as a table."""
 
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from partition.model_parts import ModelParts
 from partition.plan_records import WeightsFile
+from partition.report.columns import Indented, view_text
 from partition.report.table import format_bytes
 
 if TYPE_CHECKING:
@@ -15,18 +15,13 @@ _WIDTH, _SHOWN = 100, 3
 
 def parts_text(parts: ModelParts) -> str:
     """Return the table as plain text."""
-    from rich.console import Console
-
-    buffer = StringIO()
-    Console(file=buffer, width=_WIDTH, color_system=None, legacy_windows=False).print(parts_view(parts))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    return view_text(parts_view(parts), _WIDTH)
 
 
 def parts_view(parts: ModelParts) -> "Group":
     """Build the table: what each part reads and puts out, its weights, its memory, and its file once it is saved."""
     from rich import box
     from rich.console import Group
-    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -55,7 +50,7 @@ def parts_view(parts: ModelParts) -> "Group":
     ]
     if parts.notes:
         lines.append(Text("assumed:"))
-        lines += [Padding(Text(f"- {one}"), (0, 0, 0, 2)) for one in parts.notes]
+        lines += [Indented(Text(f"- {one}")) for one in parts.notes]
     return Group(*lines)
 
 

@@ -1,14 +1,14 @@
 """A plan as the tables that a person wants: the stages, and what else was possible."""
 
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from partition.plan import Plan
 from partition.plan_records import Estimate, PlanChoice, PlanLoss, PlanMessage
+from partition.report.columns import Indented, view_text
 from partition.units import format_duration
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group, RenderableType
+    from rich.console import Group, RenderableType
     from rich.table import Table
 
 _WIDTH = 100
@@ -20,14 +20,11 @@ _UNCERTAINTY_NOTE = (
 def plan_text(plan: Plan) -> str:
     """Return a plan's tables as plain text; where rich is not installed, its lines without tables."""
     try:
-        from rich.console import Console
+        import rich  # noqa: F401
     except ModuleNotFoundError:
         return "\n".join(_plain_lines(plan))
 
-    buffer = StringIO()
-    console = Console(file=buffer, width=_WIDTH, color_system=None, legacy_windows=False)
-    print_plan(plan, console)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+    return view_text(plan_view(plan), _WIDTH)
 
 
 def _plain_lines(plan: Plan) -> list[str]:
@@ -49,15 +46,9 @@ def _plain_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def print_plan(plan: Plan, console: "Console") -> None:
-    """Print a plan on a rich console."""
-    console.print(plan_view(plan))
-
-
 def plan_view(plan: Plan) -> "Group":
     """Build a plan's tables."""
     from rich.console import Group
-    from rich.padding import Padding
     from rich.text import Text
 
     lines: list[RenderableType] = [
@@ -76,7 +67,7 @@ def plan_view(plan: Plan) -> "Group":
         lines += [Text(_adapting_note(plan)), _choice_table(plan)]
     if plan.assumptions:
         lines.append(Text("assumed:"))
-        lines += [Padding(Text(f"- {one}"), (0, 0, 0, 2)) for one in plan.assumptions]
+        lines += [Indented(Text(f"- {one}")) for one in plan.assumptions]
     return Group(*lines)
 
 
@@ -101,7 +92,8 @@ def _loss_note(loss: PlanLoss) -> str:
 
 def _adapting_note(plan: Plan) -> str:
     parts = "one part" if len(plan.parts) == 1 else f"the same {len(plan.parts)} parts"
-    return f"adapts to {plan.adapts_to}: {len(plan.choices)} placements of {parts}, all of which the device holds"
+    placements = "one placement" if len(plan.choices) == 1 else f"{len(plan.choices)} placements"
+    return f"adapts to {plan.adapts_to}: {placements} of {parts}, all of which the device holds"
 
 
 def _choice_table(plan: Plan) -> "Table":

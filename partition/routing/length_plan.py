@@ -218,10 +218,11 @@ class LengthPlan:
         widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
         table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         changes = ", ".join(map(str, self.break_evens)) or "none in the range"
+        placements, parts = len(self.choices), len(self.parts.parts)
         return "\n".join(
             [
                 f"{self.parts.model.name} by the length of '{self.dim}', {self.least} to {self.most}: "
-                f"{len(self.choices)} placements of {len(self.parts.parts)} parts",
+                f"{placements} placement{'s' * (placements != 1)} of {parts} part{'s' * (parts != 1)}",
                 f"link   {self.link}",
                 f"device {self.device}, server {self.server}",
                 "",

@@ -8,7 +8,7 @@ layer has is measured by `partition.latency.measure` at a few lengths and fitted
 import datetime
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from partition.errors import InputError
 from partition.latency.host import available_processors, host_hardware, host_name
 from partition.latency.measure import check_pause, measure
 from partition.latency.profiling import CPU_PROVIDER, check_provider, with_fallback
-from partition.latency.timings import MeasuredRuntime
+from partition.latency.timings import MeasuredRuntime, Timings, spread_notes
 from partition.routing.length_fits import fit_conversions, fit_layers, fit_output_length, fit_sizes
 from partition.routing.length_models import (
     FEWEST,
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from graph_io import Granularity, Model, ModelSource
 
 Inputs = Mapping[str, NDArray[Any]]
+# A fit that is further off at a length that was held out was measured beside other work, or the model does not grow as
+# the curves do.
+_MOST_ERROR = 0.2
 # Of the lengths between the ends, every third is held out, if so many are left.
 _HOLD_OUT_EVERY, _HOLD_OUT_FROM = 3, 7
 # A short length runs several times a round: until it took this share of the longest, but at most so often.
@@ -227,8 +230,36 @@ def measure_lengths(
         conversions=fit_conversions(timings),
         held_out_mape=relative_error(medians, whole.over([one.length for one in held])) if held else None,
         cpu_share=runs.cpu_s / runs.wall_s,
-        notes=tuple(dict.fromkeys(note for one in timings.values() for note in one.notes)),
+        notes=(*dict.fromkeys(_lasting_notes(timings.values())), *doubts(samples, whole, dim)),
     )
+
+
+def _lasting_notes(timings: Iterable[Timings]) -> Iterator[str]:
+    """Yield what was noted at single lengths, but how far their runs lie apart: the runs of all lengths tell that."""
+    for one in timings:
+        own = spread_notes(one.whole_model.spread_s / one.whole_model.latency_s)
+        yield from (note for note in one.notes if note not in own)
+
+
+def doubts(samples: Sequence[LengthSample], whole: LengthModel, dim: str) -> Iterator[str]:
+    """Yield why measured runs, or what was fitted to them, are not to be trusted; nothing where they are.
+
+    Parameters
+    ----------
+    samples : sequence of LengthSample
+    whole : LengthModel
+        The fit to those that are not held out.
+    dim : str
+    """
+    quartiles = [np.percentile(one.times_s, [25, 75]) / one.median_s for one in samples]
+    yield from spread_notes(float(np.median([high - low for low, high in quartiles])))
+    errors = {one.length: abs(whole.extended(one.length) / one.median_s - 1) for one in samples if one.held_out}
+    far = [length for length, error in errors.items() if error > _MOST_ERROR]
+    if far:
+        yield (
+            f"the fit is off by up to {max(errors.values()):.0%} at lengths that were held out ({dim} = "
+            f"{', '.join(map(str, far))}); end what else runs there and measure again, or over fewer lengths"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from graph_io import runtime_reason
 from partition.errors import InputError
+from partition.exits.policy import REST_FOLDER, is_policy_folder
 from partition.model_parts import ModelParts
 from partition.plan import Plan, Runnable
 from partition.plan_records import TensorInfo
@@ -255,16 +256,28 @@ def _runs(plan: Runnable, folder: Path, *, all_parts: bool) -> Iterator[tuple[in
         found = [stage.parts for placed in placements for stage in placed if stage.machine == "server" and stage.parts]
         stages = [*dict.fromkeys(found)]
     if not stages and not all_parts:
-        raise InputError(
-            f"the plan in '{folder}' runs nothing on the server, so there is nothing to serve; "
-            "pass --all-parts (all_parts=True) to serve its parts all the same"
-        )
+        raise InputError(_nothing_to_serve(plan, folder))
     yield from stages
     if all_parts:
         for first, end in combinations(range(len(plan.parts) + 1), 2):
             run = tuple(range(first, end))
             if run not in stages:
                 yield run
+
+
+def _nothing_to_serve(plan: Runnable, folder: Path) -> str:
+    """Say why a plan has nothing for a server, and how to get something all the same."""
+    if folder.name == REST_FOLDER and is_policy_folder(folder.parent):
+        return (
+            f"the policy in '{folder.parent}' keeps everything on the device, the best rest for these costs, so there "
+            "is nothing to serve; run it without a server, or choose again for a faster link"
+        )
+    chosen = isinstance(plan, Plan) and plan.chosen_by == "solver"
+    best = f"the best plan for these costs, that in '{folder}'," if chosen else f"the plan in '{folder}'"
+    return (
+        f"{best} keeps everything on the device, so there is nothing to serve; `dnn-partition split ... --cut TENSOR` "
+        "(cut=) chooses a tail all the same, and `dnn-partition inspect` lists the tensors to cut at"
+    )
 
 
 def _served(stage: StageInterface, files: Sequence[str], steps: Sequence[Any]) -> ServedModel:

@@ -35,7 +35,7 @@ _PORTS = ("8000", "9000")
 _WRITES = ("-o", "--out", "--output", "--triton", "--plot", "--annotate")
 _SERVERS = ("serve", "emulate")
 _OF_EXITS = {"exits", "calibrate-exits"}
-PROCESSES = ("python", "openssl", "mkdir")
+PROCESSES = ("python", "openssl", "mkdir", "install")
 """Programs beside ours that examples may run."""
 # A block that begins so is that file.
 _FILE_NAME = re.compile(r"# (?P<name>[\w/]+\.py)\n")

@@ -26,6 +26,7 @@ def test_the_pages_show_what_is_public_and_fetch_nothing(tmp_path):
         shown = set(re.findall(r'<section id="([\w.]+)"', page))
         assert shown == set(names), module
         assert not FETCHED.search(page)
+        assert not re.search(r":\s*(</p>)?</li>", page), f"{module}: a colon with nothing behind it"
         assert all(f'"{module}.{name}"' in found for name in names if not name.startswith("_")), module
     pages = {str(page.relative_to(tmp_path).with_suffix("")).replace("/", ".") for page in tmp_path.rglob("*.html")}
     assert pages == {"index", *BUILD["public_names"]()}

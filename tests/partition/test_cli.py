@@ -28,9 +28,14 @@ COMMANDS = (
 CHAIN = "chain.onnx"
 
 
+def other_than_noise(err):
+    """Return the lines of stderr but for the warning of noisy runs: other tests may run beside a measurement."""
+    return [line for line in err.splitlines() if not line.startswith("dnn-partition: warning: noisy: ")]
+
+
 def check_json(done):
     """Return what stdout holds, which has to be one JSON object and nothing else, with stderr silent."""
-    assert (done.code, done.err) == (0, ""), done.err
+    assert (done.code, other_than_noise(done.err)) == (0, []), done.err
 
     def refuse(literal):
         raise AssertionError(f"{literal} is not JSON")
@@ -190,7 +195,7 @@ def test_run_tells_that_the_model_was_changed(command, small_files, tmp_path):
 def test_profile_and_plan_with_it(command, small_files, tmp_path):
     onnx.save(relu_chain(3, (64, 512)), tmp_path / "wide.onnx")
     done = command("profile", "wide.onnx", "--threads", "1", "--name", "here", "-o", "t.json")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, other_than_noise(done.err)) == (0, [])
     assert "written: t.json" in done.out
     check_refused(command("profile", "wide.onnx", "-o", "t.json"), "t.json", "--force")
     content = check_json(command("profile", "wide.onnx", "--threads", "1", "-o", "t.json", "--force", "--json"))
@@ -221,7 +226,7 @@ def test_names_are_no_markup(command, tmp_path):
         (["run", "o[/b]"], ["o[/b]/plan.json"]),
     ):
         done = command(*arguments)
-        assert (done.code, done.err) == (0, "") or arguments[-1] == "o[/b]", done.err
+        assert (done.code, other_than_noise(done.err)) == (0, []) or arguments[-1] == "o[/b]", done.err
         for text in shown:
             assert text in done.out + done.err, (arguments, text)
 

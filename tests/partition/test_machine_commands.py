@@ -1,12 +1,17 @@
 """The commands that measure this machine, as processes: what they write, print and refuse."""
 
+import dataclasses
 import json
 
 import onnx
 import pytest
+from typer.testing import CliRunner
 
+from graph_io import load_graph
+from partition.cli import app
 from tests.models import relu_chain
 from tests.partition.conftest import entries
+from tests.partition.costs import timings_of
 from tests.scale import SUITE_SEEDS
 
 TINY = ("--share", "0.001", "--threads", "1", "--no-load")
@@ -71,6 +76,22 @@ def test_what_is_refused(command, tmp_path, arguments, said):
     assert said in done.err
     assert len(done.err.splitlines()) == 1
     assert entries(tmp_path) == ["chain.onnx"]
+
+
+def test_a_noisy_measurement_is_written_with_a_warning(tmp_path, monkeypatch):
+    from partition.latency import measure as module
+
+    quiet = timings_of(load_graph(relu_chain()), 1e-3)
+    onnx.save(relu_chain(), tmp_path / "chain.onnx")
+    for share, warnings in ((0.05, 0), (0.5, 1)):
+        whole = dataclasses.replace(quiet.whole_model, spread_s=share * quiet.whole_model.latency_s)
+        timings = dataclasses.replace(quiet, whole_model=whole)
+        monkeypatch.setattr(module, "measure", lambda *_, given=timings, **__: given)
+        written = tmp_path / f"{share}.json"
+        done = CliRunner().invoke(app, ["profile", str(tmp_path / "chain.onnx"), "-o", str(written)])
+        assert (done.exit_code, written.is_file()) == (0, True)
+        assert done.stderr.count("warning: noisy: the middle half of the runs spans 50% of their median") == warnings
+        assert bool(done.stderr) == bool(warnings)
 
 
 def test_a_split_from_a_calibration_with_load_and_timing(command, light_file, machine_file):

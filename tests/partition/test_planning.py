@@ -421,7 +421,6 @@ def test_the_cut_of_any_plan_can_be_given_back(graphs):
     ("cut", "problem"),
     [
         (["nowhere"], "tensor 'nowhere' is not in the model"),
-        ([], "the cut is empty"),
         (["left"], "the path u -> y escapes it; add 'u' to the cut"),
         (["sum", "left", "y"], "tensor 'y' is downstream of 'left'"),
         (["sum", "left"], "the path u -> y escapes it; add 'u' to the cut"),
@@ -431,6 +430,16 @@ def test_the_cut_of_any_plan_can_be_given_back(graphs):
 def test_illegal_cuts_are_refused(graphs, cut, problem):
     with pytest.raises(ModelError, match=problem):
         partition(graphs["several"], "wifi", cut=cut)
+
+
+def test_an_empty_cut_is_everything_on_the_device(graphs):
+    plan = partition(graphs["several"], "wifi", cut=[])
+    whole = {one.name: one.latency_s for one in plan.estimates}["all on the device"]
+    assert (plan.cut, plan.chosen_by, plan.latency_s) == ((), "user", whole)
+    assert plan.layers_on_device == frozenset(graphs["several"])
+    assert partition(graphs["several"], "wifi", cut=plan.cut).value == plan.value
+    with pytest.raises(ModelError, match="the cut is empty"):
+        partition(graphs["several"], "wifi", cut=[], output_on="server")
 
 
 def test_a_cut_inside_a_fused_layer_names_the_way_out(light_graph):

@@ -8,9 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from graph_io import load_graph
+from partition import partition
 from partition.errors import InputError
 from partition.files import read_json, write_json
 from partition.latency.timings import LayerTiming, Timings, load_timings
+from tests.models import relu_chain
+from tests.partition.costs import timings_of
 
 SHA = "0123456789abcdef" * 4
 
@@ -250,3 +254,12 @@ def test_write_json_names_the_path_that_cannot_be_written(tmp_path, name):
         write_json(path, {})
     assert repr(str(path)) in str(caught.value)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_noisy_timings_are_assumptions_of_a_plan():
+    graph = load_graph(relu_chain())
+    quiet = timings_of(graph, 1e-3)
+    for share, said in ((0.1, []), (0.3, ["device: noisy: the middle half of the runs spans 30% of their median"])):
+        whole = dataclasses.replace(quiet.whole_model, spread_s=share * quiet.whole_model.latency_s)
+        plan = partition(graph, "wifi", device=dataclasses.replace(quiet, whole_model=whole), server=quiet)
+        assert [one.partition(",")[0] for one in plan.assumptions if "noisy" in one] == said

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from partition.report.page.svg import CHARACTER_WIDTH, Drawing
+from partition.report.page.svg import Drawing, text_width
 
 _TEXT = 11
 
@@ -66,12 +66,12 @@ def bottom_axis(
     drawing: Drawing, scale: Scale, top: float, bottom: float, label: str, write: Callable[[float], str]
 ) -> None:
     """Draw an axis below, with lines up to `top`."""
-    widest = max((len(write(tick)) for tick in scale.ticks(6)), default=1) * CHARACTER_WIDTH * _TEXT + 10
+    widest = max((text_width(write(tick), _TEXT) for tick in scale.ticks(6)), default=_TEXT) + 10
     most = max(2, min(7, int((scale.end - scale.start) / widest)))
     for tick in scale.ticks(most):
         x, text = scale(tick), write(tick)
         drawing.path([(x, top), (x, bottom)], "line-rule")
-        over = x + len(text) * CHARACTER_WIDTH * _TEXT / 2 > drawing.width
+        over = x + text_width(text, _TEXT) / 2 > drawing.width
         drawing.text(
             drawing.width - 1 if over else x, bottom + 15, text, "muted", size=_TEXT, anchor="end" if over else "middle"
         )
@@ -93,7 +93,7 @@ def legend(drawing: Drawing, y: float, entries: list[tuple[str, str]], *, lines:
     """Write what the colours stand for, in as many rows as it takes; return where the next thing may begin."""
     x = 4.0
     for kind, label in entries:
-        width = 26 + (14 if lines else 0) + CHARACTER_WIDTH * 12 * len(label) + 14
+        width = (35 if lines else 19) + text_width(label, 12) + 16
         if x > 4 and x + width > drawing.width:
             x, y = 4.0, y + 20
         if lines and kind.startswith("line-"):

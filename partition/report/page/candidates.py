@@ -3,7 +3,7 @@
 from partition.report.page.axes import Scale, bottom_axis, legend, milliseconds
 from partition.report.page.evidence import Candidate, Study
 from partition.report.page.figure import Figure, Table
-from partition.report.page.svg import Drawing, fitted, shortened
+from partition.report.page.svg import Drawing, fitted, shortened, text_width
 from partition.report.table import format_bytes
 from partition.units import format_duration
 
@@ -45,7 +45,8 @@ def name_of(candidate: Candidate) -> str:
 def _paint(drawing: Drawing, rows: tuple[Candidate, ...]) -> float:
     beside = drawing.width >= _BESIDE
     left = 220.0 if beside else 4.0
-    right = drawing.width - 74
+    widest = max(text_width(f"{milliseconds(one.latency_s)} ms", 11, bold=one.chosen) for one in rows)
+    right = drawing.width - widest - 10
     row, bar = (26.0, 16.0) if beside else (38.0, 14.0)
     top = legend(drawing, 4, [(kind, label) for kind, label in _LEGS]) + 8
     bottom = top + row * len(rows)
@@ -59,10 +60,10 @@ def _paint(drawing: Drawing, rows: tuple[Candidate, ...]) -> float:
         label = ("▸ " if one.chosen else "") + name_of(one)
         tip = f"{name_of(one)}: {one.n_device_layers} layers on the device" if one.n_device_layers is not None else ""
         if beside:
-            drawing.text(left - 8, y + 13, fitted(label, left - 12, 12), kind, anchor="end", tip=tip)
+            drawing.text(left - 8, y + 13, fitted(label, left - 12, 12, bold=one.chosen), kind, anchor="end", tip=tip)
             bar_y = y + 1
         else:
-            drawing.text(left + 2, y + 11, fitted(label, drawing.width - 12, 12), kind, tip=tip)
+            drawing.text(left + 2, y + 11, fitted(label, drawing.width - 12, 12, bold=one.chosen), kind, tip=tip)
             bar_y = y + 16
         x = scale.start
         for leg, seconds in one.legs.items():

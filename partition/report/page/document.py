@@ -93,7 +93,9 @@ def facts(plan: Plan) -> list[tuple[str, str]]:
         ("Server", f"{plan.server.name} ({plan.server.kind}), {_memory(own.server_memory_bytes)}"),
     ]
     if plan.adapts_to is not None:
-        found.append(("Adapts to", f"{plan.adapts_to}: {len(plan.choices)} placements of {len(plan.parts)} parts"))
+        placements, parts = len(plan.choices), len(plan.parts)
+        counted = f"{placements} placement{'s' * (placements != 1)} of {parts} part{'s' * (parts != 1)}"
+        found.append(("Adapts to", f"{plan.adapts_to}: {counted}"))
     return found
 
 

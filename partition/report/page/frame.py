@@ -2,11 +2,14 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 
 from partition.report.page.figure import FONT, NARROW, WIDE, Figure, Missing, Table, colour, colours
 from partition.report.page.svg import safe, shortened
+
+_CODE = re.compile("`([^`\n]+)`")
 
 
 def page(
@@ -39,19 +42,24 @@ def page(
         "<body>",
         "<header>",
         f"<h1>{name}</h1>",
-        f'<p class="sentence">{safe(sentence)}</p>',
-        f"<dl>{''.join(f'<div><dt>{safe(name)}</dt><dd>{safe(value)}</dd></div>' for name, value in facts)}</dl>",
+        f'<p class="sentence">{_prose(sentence)}</p>',
+        f"<dl>{''.join(f'<div><dt>{safe(name)}</dt><dd>{_prose(value)}</dd></div>' for name, value in facts)}</dl>",
         f'<nav aria-label="Figures"><ul>{"".join(_link(one) for one in figures)}</ul></nav>',
         "</header>",
         "<main>",
         *(_section(one) for one in figures),
         _assumptions(assumptions),
         "</main>",
-        f"<footer><p>{safe(footer)}</p></footer>",
+        f"<footer><p>{_prose(footer)}</p></footer>",
         "</body>",
         "</html>",
     ]
     return "\n".join(part for part in parts if part) + "\n"
+
+
+def _prose(text: str) -> str:
+    """Escape a sentence; what stands between two backticks is code. Names in tables are not sentences."""
+    return _CODE.sub(r"<code>\1</code>", safe(text))
 
 
 def _link(figure: Figure | Missing) -> str:
@@ -62,18 +70,18 @@ def _section(figure: Figure | Missing) -> str:
     head = f'<section id="{figure.kind}" aria-labelledby="{figure.kind}-head"><h2 id="{figure.kind}-head">'
     head += f"{safe(figure.title)}</h2>"
     if isinstance(figure, Missing):
-        return f'{head}<p class="missing">Not shown: {safe(figure.reason)}.</p></section>'
+        return f'{head}<p class="missing">Not shown: {_prose(figure.reason)}.</p></section>'
     pictures = "".join(
         figure.svg(width, identity=f"{figure.kind}-{name}", more=f' class="{name}"')
         for width, name in ((WIDE, "wide"), (NARROW, "narrow"))
     )
-    notes = "".join(f"<p>{safe(one)}</p>" for one in figure.notes)
+    notes = "".join(f"<p>{_prose(one)}</p>" for one in figure.notes)
     tables = "".join(map(_table, figure.tables))
     label = f"Picture: {safe(figure.title)}"
     # Reached by keyboard, so that a tall picture can be scrolled without a mouse.
     box = f'<div class="picture" tabindex="0" role="region" aria-label="{label}">{pictures}</div>'
     details = f"<details><summary>The numbers</summary>{tables}</details>" if tables else ""
-    caption = f"<figcaption><p>{safe(figure.description)}</p>{notes}</figcaption>"
+    caption = f"<figcaption><p>{_prose(figure.description)}</p>{notes}</figcaption>"
     return f"{head}<figure>{caption}{box}</figure>{details}</section>"
 
 
@@ -92,7 +100,7 @@ def _table(table: Table) -> str:
 def _assumptions(assumptions: Sequence[str]) -> str:
     if not assumptions:
         return ""
-    items = "".join(f"<li>{safe(one)}</li>" for one in assumptions)
+    items = "".join(f"<li>{_prose(one)}</li>" for one in assumptions)
     return f'<section id="assumed"><h2>Taken for granted</h2><ul class="assumed">{items}</ul></section>'
 
 
@@ -119,6 +127,8 @@ def _style() -> str:
             "dl div{background:var(--soft);border-radius:6px;padding:8px 12px}",
             "dt{color:var(--muted);font-size:.8rem}",
             "dd{margin:0}",
+            "code{font:.9em ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;background:var(--soft);"
+            "border-radius:3px;padding:0 3px}",
             "nav ul{list-style:none;display:flex;flex-wrap:wrap;gap:4px 18px;padding:0;margin:1em 0 0}",
             "a{color:var(--device)}",
             ":focus-visible{outline:3px solid var(--mark);outline-offset:2px}",

@@ -12,7 +12,7 @@ from partition.remote.records import RunRecord, VisitRecord
 from partition.report.page.axes import Scale, bottom_axis, legend, milliseconds
 from partition.report.page.evidence import MissingEvidence
 from partition.report.page.figure import Figure, Table
-from partition.report.page.svg import Drawing
+from partition.report.page.svg import Drawing, fitted, text_width
 from partition.runtime.session import SplitSession
 from partition.runtime.timing import StageTiming
 from partition.runtime.verify import Verification
@@ -156,18 +156,19 @@ def _stage_pair(number: int, machine: str, predicted_s: float, measured_s: float
 
 
 def _paint(drawing: Drawing, pairs: list[Pair]) -> float:
-    left, right = 4.0, drawing.width - 124  # room for the longest figure behind the longest bar
+    left = 4.0
+    seconds = [pair.predicted_s for pair in pairs] + [pair.measured_s or 0.0 for pair in pairs]
+    right = drawing.width - 10 - max(text_width(f"{milliseconds(one)} ms predicted", 11) for one in seconds)
     kinds = {"device": "device", "uplink": "uplink", "server": "server", "downlink": "downlink", "muted": "all"}
     used = [(kind, label) for kind, label in kinds.items() if any(pair.kind == kind for pair in pairs)]
     top = legend(drawing, 4, used) + 8
     row = 54.0
     bottom = top + row * len(pairs)
-    longest = max(max(pair.predicted_s, pair.measured_s or 0.0) for pair in pairs)
-    scale = Scale(0.0, longest * 1e3 or 1.0, left, right)
+    scale = Scale(0.0, max(seconds) * 1e3 or 1.0, left, right)
     bottom_axis(drawing, scale, top - 4, bottom, "milliseconds", lambda value: f"{value:,g}")
     for number, pair in enumerate(pairs):
         y = top + number * row
-        drawing.text(left + 2, y + 11, pair.label, "bold")
+        drawing.text(left + 2, y + 11, fitted(pair.label, drawing.width - 12, 12, bold=True), "bold")
         width = scale(pair.predicted_s * 1e3) - left
         # Hollow for what was said, full for what was seen: without colours, too.
         drawing.rect(left, y + 17, width, 12, "soft", radius=2)

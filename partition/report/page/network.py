@@ -10,7 +10,7 @@ from partition.plan_records import PlanMessage
 from partition.report.page.evidence import Study
 from partition.report.page.figure import Figure, Table
 from partition.report.page.layering import Layout, lay_out
-from partition.report.page.svg import Drawing, fitted, shortened
+from partition.report.page.svg import Drawing, fitted, shortened, text_width
 from partition.report.table import format_bytes
 from partition.units import format_duration
 
@@ -18,6 +18,9 @@ KIND, TITLE = "graph", "The layers by machine"
 _BOX, _STEP, _PASSING, _GAP, _WIDEST = 24.0, 40.0, 12.0, 8.0, 300.0
 _HEADER = 30.0
 _MESSAGE = 44.0
+_PAD = 8.0  # beside the texts in a box, and between its name and its time
+_LEAST_BOTH = 120.0  # with less room than this a name stands without what the layer computes, if both do not fit
+_LEAST_LABEL = 64.0  # in a box with less room than this for its name its time is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,9 @@ class _Painter:
         drawing.rect(0, y, drawing.width, _HEADER - 6, "soft", radius=4)
         drawing.rect(0, y, 6, _HEADER - 6, own.machine)
         text = f"{own.machine} {machine.name}: {what}"
-        drawing.text(14, y + 16, fitted(text, drawing.width - 20, 12.5), "bold", size=12.5, tip=text)
+        room = drawing.width - 20
+        shown = text if text_width(text, 12.5, bold=True) <= room else f"{own.machine}: {what}"
+        drawing.text(14, y + 16, fitted(shown, room, 12.5, bold=True), "bold", size=12.5, tip=text)
         if stage >= len(plan.messages):
             return
         message = plan.messages[stage]
@@ -207,8 +212,8 @@ class _Painter:
         size = f"{format_bytes(message.size_bytes)}, {format_duration(message.transfer_s + message.delay_s)}"
         names = ", ".join(message.tensors[:4]) or "only the request"
         names += f" and {len(message.tensors) - 4} more" if len(message.tensors) > 4 else ""
-        room = drawing.width - 64 - (len(size) + 4) * 12 * 0.56
-        text = f"{message.direction} {fitted(names, room - 60, 12)}: {size}"
+        room = drawing.width - 60 - text_width(f"{message.direction} : {size}", 12)
+        text = f"{message.direction} {fitted(names, room, 12)}: {size}"
         drawing.text(drawing.width / 2, y + 17, text, anchor="middle", size=12, tip=_message_text(message))
 
     def _box(self, group: int, left: float, width: float, top: float) -> None:
@@ -218,15 +223,16 @@ class _Painter:
         self.drawing.rect(left, top, width, _BOX, machine, radius=4, tip=tip)
         told = [one.seconds for one in members if one.seconds is not None]
         time = format_duration(float(f"{sum(told):.3g}")) if told else ""
-        time_width = len(time) * 11 * 0.56 + 14
         kind = f"on-{machine}"
-        if time and width - time_width > 80:
-            self.drawing.text(left + width - 8, top + 16, time, kind, size=11, anchor="end", tip=tip)
-        else:
-            time_width = 8.0
-        self.drawing.text(
-            left + 8, top + 16, fitted(_label(members), width - 10 - time_width, 11.5), kind, size=11.5, tip=tip
-        )
+        room = width - 2 * _PAD
+        beside = room - text_width(time, 11) - _PAD
+        if time and beside > _LEAST_LABEL:
+            self.drawing.text(left + width - _PAD, top + 16, time, kind, size=11, anchor="end", tip=tip)
+            room = beside
+        label = _label(members)
+        if room < min(_LEAST_BOTH, text_width(label, 11.5)):
+            label = members[0].name if len(members) == 1 else f"{len(members):,} layers"
+        self.drawing.text(left + _PAD, top + 16, fitted(label, room, 11.5), kind, size=11.5, tip=tip)
 
 
 def _label(members: list[Node]) -> str:

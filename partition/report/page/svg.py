@@ -7,9 +7,27 @@ import re
 from html import escape
 from itertools import pairwise
 
-CHARACTER_WIDTH = 0.56
-"""Mean width of a character, relative to the font size; what is longer than its place is shortened."""
-
+# Widths relative to the font size, rounded up, of the widest font in `partition.report.page.figure.FONT`: DejaVu Sans.
+_WIDTHS = {
+    character: width
+    for width, characters in {
+        0.3: "'IJijl",
+        0.35: " ,./:;\\|·",
+        0.4: "()-[]ft",
+        0.45: "!r",
+        0.5: '"*_`',
+        0.55: "?csz▸",
+        0.6: "FLkvxy",
+        0.65: "$0123456789EPSTYabdeghnopqu{}µ",
+        0.7: "ABCKRVXZ",
+        0.75: "NU",
+        0.8: "&DGHOQ",
+        0.85: "#+<=>^w~±→×−",
+        0.9: "M",
+    }.items()
+    for character in characters
+}
+_WIDEST, _BOLDER = 1.0, 1.15
 _MOST_TIP_CHARACTERS = 300
 # What XML does not know, and what turns the direction of writing: a name could make a page unreadable or lie with it.
 _UNSAFE = re.compile(
@@ -35,9 +53,17 @@ def shortened(text: str, most: int) -> str:
     return f"{text[:front]}…{text[len(text) - back :]}"
 
 
-def fitted(text: str, width: float, size: float) -> str:
-    """Shorten a text to a width in pixels."""
-    return shortened(text, max(int(width / (CHARACTER_WIDTH * size)), 2))
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Return how wide a text is at most, in pixels, in the fonts of the figures at a font size."""
+    return sum(_WIDTHS.get(one, _WIDEST) for one in text) * size * (_BOLDER if bold else 1.0)
+
+
+def fitted(text: str, width: float, size: float, *, bold: bool = False) -> str:
+    """Shorten a text to a width in pixels; two characters are left at least."""
+    most = max(int(width / (min(_WIDTHS.values()) * size)), 2)
+    while (short := shortened(text, most)) and most > 2 and text_width(short, size, bold=bold) > width:
+        most = min(most, len(text)) - 1
+    return short
 
 
 def number(value: float) -> str:

@@ -7,9 +7,11 @@ import onnx
 import pytest
 
 from partition import InputError, partition
+from partition.routing.length_models import fit_length_model
+from partition.routing.length_records import LengthSample
 from partition.routing.lengths_file import LengthTimings
 from partition.routing.open_dims import check_range, length_of, log_spaced, open_axes
-from partition.routing.sweep import SweepEffort, measure_lengths
+from partition.routing.sweep import SweepEffort, doubts, measure_lengths
 from tests.models import model, node, relu_chain, value
 from tests.partition.conftest import entries
 from tests.partition.routing.length_files import lstm_net, strided_net
@@ -156,6 +158,22 @@ def test_where_a_dimension_stands():
         length_of({"a": np.zeros((3, 3))}, axes, "seq")
     with pytest.raises(InputError, match="its axis 1 has to be the length"):
         length_of({"a": np.zeros(3), "b": np.zeros(3)}, axes, "seq")
+
+
+def test_doubts():
+    lengths = [10, 20, 30, 40]
+    line = fit_length_model([10, 30, 40], [1.0, 3.0, 4.0], order="linear")
+
+    def found(medians_s, spread):
+        times = [tuple(one * (1 + spread * share) for share in (-1, 0, 1)) for one in medians_s]
+        samples = [LengthSample(at, at == 20, own) for at, own in zip(lengths, times, strict=True)]
+        return list(doubts(samples, line, "seq"))
+
+    assert found([1.0, 2.0, 3.0, 4.0], 0.05) == []
+    (far,) = found([1.0, 1.5, 3.0, 4.0], 0.05)
+    assert "the fit is off by up to 33% at lengths that were held out (seq = 20)" in far
+    (noisy,) = found([1.0, 2.0, 3.0, 4.0], 0.2)
+    assert "noisy: the middle half of the runs spans 20% of their median" in noisy
 
 
 def test_the_command(command, tmp_path):

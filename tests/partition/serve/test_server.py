@@ -152,9 +152,14 @@ def test_what_cannot_be_served_is_refused(folders, tmp_path):
     with pytest.raises(InputError, match="plan file"):
         Server([tmp_path])
     partition(relu_chain(), "1kbps", granularity="node").save(tmp_path / "local")
-    with pytest.raises(InputError, match="runs nothing on the server"):
+    with pytest.raises(
+        InputError, match=r"^the best plan for these costs, .* keeps everything on the device.* --cut TENSOR"
+    ):
         Server([tmp_path / "local"])
     assert len(open_models([tmp_path / "local"], all_parts=True, threads=1)) == 1
+    partition(relu_chain(), "wifi", granularity="node", cut=[]).save(tmp_path / "own")
+    with pytest.raises(InputError, match=r"^the plan in '.*own' keeps everything on the device"):
+        Server([tmp_path / "own"])
     half = model(
         [node("Cast", "x", "a", to=16), node("Cast", "a", "b", to=1), node("Tanh", "b", "y")],
         {"x": (2, 3)},
