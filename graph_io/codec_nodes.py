@@ -106,7 +106,8 @@ def with_codecs(
     known_outputs = {value.name: value for value in graph.output}
     for tensor, _ in encoded:
         if tensor not in known_inputs and not any(tensor in node.output for node in graph.node):
-            known_inputs[tensor] = _value_info(crossings[tensor].name, crossings[tensor].dtype, None)
+            # With its rank: a session checks what it is given against what the first reader declares.
+            known_inputs[tensor] = _value_info(tensor, crossings[tensor].dtype, len(crossings[tensor].shape))
     made = {name: info for pair in (*encoded, *decoded) for name, info in _infos(*pair, crossings).items()}
     del graph.input[:], graph.output[:]
     graph.input.extend(made[name] if name in made else known_inputs[name] for name in inputs)
@@ -136,7 +137,9 @@ def codec_part(
     bare.graph.name = f"{whole.graph.name} codecs"
     given = {value.name: value for value in whole.graph.input}
     names = [*(name for name in inputs if coded_name(name) is None)]
-    bare.graph.input.extend(given.get(name) or _value_info(name, crossings[name].dtype, None) for name in names)
+    bare.graph.input.extend(
+        given.get(name) or _value_info(name, crossings[name].dtype, len(crossings[name].shape)) for name in names
+    )
     bare.graph.output.extend(
         _value_info(name, crossings[name].dtype, None) for name in outputs if coded_name(name) is None
     )

@@ -221,7 +221,8 @@ def test_the_device_keeps_the_exact_tensor(tmp_path):
     assert check.max_relative_error == pytest.approx(plan.loss.output_error, rel=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(scaled(12, 120)))
+# Of seed 22 the device only encodes an input that it does not read itself.
+@pytest.mark.parametrize("seed", sorted({*range(scaled(12, 120)), 22}))
 def test_random_models_with_random_costs(seed, tmp_path):
     draw = np.random.default_rng(seed)
     whole = random_model(seed, n_nodes=10)
