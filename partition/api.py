@@ -171,17 +171,25 @@ def partition(
         notes = (*notes, radio.note(link))
     encoded = _encoded_inputs(graph, input_bytes or {})
     latencies = {layer: (seconds["device"], seconds["server"]) for layer, seconds in graph.nodes(data="latency_s")}
-    bridge = build_bridge(
-        graph,
-        latencies,
-        link,
-        objective=objective,
-        output_on=output_on,
-        input_bytes=encoded,
-        power=power,
-        conversion_s=graph.graph["conversion_s"],
-        max_server_visits=max_server_visits,
-    )
+
+    def build(coded: Coded | None = None) -> Bridge:
+        return build_bridge(
+            graph,
+            latencies,
+            link,
+            objective=objective,
+            output_on=output_on,
+            input_bytes=encoded,
+            power=power,
+            conversion_s=graph.graph["conversion_s"],
+            max_server_visits=max_server_visits,
+            coded=coded,
+        )
+
+    def posed(bridge: Bridge) -> solvers.Problem:
+        return bridge.pinned_to_device(readers) if readers else bridge.objective
+
+    bridge = build()
     readers = _input_readers(graph) if keep_inputs else {}
     planner = None
     if codecs is not None:
@@ -197,7 +205,7 @@ def partition(
             f"keep_inputs holds input '{wanted}' on the device, and as an output of the model it is wanted on the "
             "server; use another output_on, or leave keep_inputs out"
         )
-    problem = bridge.pinned_to_device(readers) if readers else bridge.objective
+    problem = posed(bridge)
     solution = solvers.solve(problem, method)
     choices = None
     if over is not None:
@@ -215,25 +223,7 @@ def partition(
     placement = solution.placement if head is None else bridge.placement(head)
     uncoded, coded, optimum = bridge, None, None
     if planner is not None:
-
-        def build(crossings: Coded) -> Bridge:
-            return build_bridge(
-                graph,
-                latencies,
-                link,
-                objective=objective,
-                output_on=output_on,
-                input_bytes=encoded,
-                power=power,
-                conversion_s=graph.graph["conversion_s"],
-                max_server_visits=max_server_visits,
-                coded=crossings,
-            )
-
-        def best(bridge: Bridge) -> solvers.Solution:
-            return solvers.solve(bridge.pinned_to_device(readers) if readers else bridge.objective, method)
-
-        coded = planner.choose(build, best)
+        coded = planner.choose(build, lambda one: solvers.solve(posed(one), method))
         solution, bridge = coded.choice.solution, coded.choice.bridge
         if head is None:
             placement = solution.placement
@@ -241,7 +231,7 @@ def partition(
             optimum = schedule(bridge, solution.placement)
             coded = planner.choose(build, lambda one: solvers.Solution.of(one.objective, placement, "given"))
             bridge = coded.choice.bridge
-        problem = bridge.pinned_to_device(readers) if readers else bridge.objective
+        problem = posed(bridge)
         notes = (*notes, *coded.notes)
     return assemble_plan(
         graph,

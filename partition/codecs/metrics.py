@@ -66,27 +66,21 @@ def find_metric(metric: str | Metric) -> tuple[str, Metric]:
     InputError
         There is none.
     """
-    if callable(metric):
-        name = getattr(metric, "__qualname__", type(metric).__name__)
-        return f"{getattr(metric, '__module__', '?')}:{name}", metric
-    if not isinstance(metric, str):
-        raise InputError(f"metric is {metric!r}; use {', '.join(METRICS)}, 'package.module:name' or a function")
-    if metric in METRICS:
-        return metric, METRICS[metric]
-    return metric, imported(metric, "metric", legal=METRICS, takes="two lists of outputs")
+    return named_function(metric, "metric", METRICS, takes="two lists of outputs")
 
 
-def imported(path: str, what: str, *, legal: Iterable[str], takes: str) -> Callable[..., Any]:
-    """Import a function of the user's.
+def named_function(
+    given: object, what: str, known: Mapping[str, Callable[..., Any]], *, takes: str
+) -> tuple[str, Callable[..., Any]]:
+    """Return the name of a function and the function: a known one, one of the user's to import, or the function itself.
 
     Parameters
     ----------
-    path : str
-        ``"package.module:name"``.
+    given : str or callable
     what : str
         What it is, for the messages: ``"metric"``.
-    legal : iterable of str
-        What else could have been named.
+    known : mapping
+        Those that ship, by name.
     takes : str
         What the function gets.
 
@@ -95,6 +89,16 @@ def imported(path: str, what: str, *, legal: Iterable[str], takes: str) -> Calla
     InputError
         There is none.
     """
+    if callable(given):
+        name = getattr(given, "__qualname__", type(given).__name__)
+        return f"{getattr(given, '__module__', '?')}:{name}", given
+    if not isinstance(given, str):
+        raise InputError(f"{what} is {given!r}; use {', '.join(known)}, 'package.module:name' or a function")
+    return given, known[given] if given in known else _imported(given, what, legal=known, takes=takes)
+
+
+def _imported(path: str, what: str, *, legal: Iterable[str], takes: str) -> Callable[..., Any]:
+    """Import a function of the user's, as `named_function` says."""
     module, colon, name = path.partition(":")
     if not colon or not module or not name.isidentifier():
         raise InputError(f"{what} '{path}' is unknown; use {', '.join(legal)} or 'package.module:name'")

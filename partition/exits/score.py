@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from partition.codecs.metrics import imported
+from partition.codecs.metrics import named_function
 from partition.errors import InputError
 
 Score: TypeAlias = Callable[[Mapping[str, NDArray[Any]], NDArray[Any]], float]
@@ -27,14 +27,7 @@ def find_score(score: "str | Score") -> tuple[str, Score]:
     InputError
         There is none.
     """
-    if callable(score):
-        name = getattr(score, "__qualname__", type(score).__name__)
-        return f"{getattr(score, '__module__', '?')}:{name}", score
-    if not isinstance(score, str):
-        raise InputError(f"score is {score!r}; use '{TOP_1}', 'package.module:name' or a function")
-    if score == TOP_1:
-        return score, top_1
-    return score, imported(score, "score", legal=[TOP_1], takes="an exit's outputs and a label")
+    return named_function(score, "score", {TOP_1: top_1}, takes="an exit's outputs and a label")
 
 
 def top_1(outputs: Mapping[str, NDArray[Any]], label: NDArray[Any]) -> float:

@@ -7,10 +7,10 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from graph_io import runtime_reason
+from partition.closing import Closing
 from partition.errors import InputError
 from partition.exits.confidence import confidence_of
 from partition.exits.policy import ExitHead, ExitPolicy
@@ -94,7 +94,7 @@ class ExitRun:
         return asdict(self)
 
 
-class ExitSession:
+class ExitSession(Closing):
     """The heads of a policy and its rest, open and ready to run; use it as a context manager.
 
     Parameters
@@ -137,14 +137,6 @@ class ExitSession:
 
     def __repr__(self) -> str:
         return f"<ExitSession of {self._policy.name!r}, {len(self._steps)} exits on the device, then {self._rest!r}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the sessions of the heads and close the rest; the session cannot run afterwards."""

@@ -5,12 +5,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 from numpy.typing import NDArray
 
+from partition.closing import Closing
 from partition.remote.compression import Coding, is_packed
 from partition.remote.errors import BadAnswer, Busy, Refused, TimedOut, Unreachable
 from partition.remote.wire import Bytes, Connection, Endpoint, Reply
@@ -62,7 +62,7 @@ class Exchange:
         return self.until_first_byte_s + self.receive_s
 
 
-class V2Client:
+class V2Client(Closing):
     """Talks to one server over connections that are kept; several threads may use it at once.
 
     Parameters
@@ -80,14 +80,6 @@ class V2Client:
         self._widened: dict[str, frozenset[str]] = {}
         self.takes_zstd = False
         """Whether the server said, when a stage was checked, that it takes compressed bodies."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close all connections that rest; those in use close when their answer has come."""

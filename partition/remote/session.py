@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from partition.adaptation.conditions import Conditions
 from partition.adaptation.planner import Planner, choices_of
+from partition.closing import Closing
 from partition.errors import InputError
 from partition.plan import Plan
 from partition.remote.compression import Compression
@@ -28,7 +28,7 @@ from partition.v2.input_codec import InputCodec, InputCodecs
 _KEPT_RECORDS = 10_000
 
 
-class RemoteSession:
+class RemoteSession(Closing):
     """The parts of a saved plan, some here and some on a server; use it as a context manager.
 
     `run` computes the same as in process, whatever becomes of the server: with ``hold="all"`` the device finishes what
@@ -111,14 +111,6 @@ class RemoteSession:
     def __repr__(self) -> str:
         name, where = self._plan.model.name, self._server.endpoint
         return f"<RemoteSession of {name!r} with {where}, {len(self._routes)} placements>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the runtime's sessions and the connections; the session cannot run afterwards."""

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graph_io import runtime_reason
+from partition.closing import Closing
 from partition.errors import InputError
 from partition.routing.length_plan import LengthPlan
 from partition.routing.open_dims import length_of
@@ -54,7 +54,7 @@ class LengthRun:
     taken_s: float
 
 
-class LengthSession:
+class LengthSession(Closing):
     """All parts of a model that is cut by length, open in this process; use it as a context manager.
 
     Attributes
@@ -88,14 +88,6 @@ class LengthSession:
 
     def __repr__(self) -> str:
         return f"<LengthSession of {self._plan.parts.model.name!r}, {len(self._steps)} parts>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the runtime's sessions; the session cannot run afterwards."""

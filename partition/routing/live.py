@@ -6,9 +6,9 @@ place of one. Their routers are those of the simulation, on a real clock.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from partition.closing import Closing
 from partition.emulation.clock import Clock, RealClock
 from partition.emulation.device import SlowDevice
 from partition.emulation.link import EmulatedLink
@@ -63,7 +63,7 @@ class RoutedRun:
         return self.route[-1]
 
 
-class RoutedSession:
+class RoutedSession(Closing):
     """A network of machines that run, as its end node sees it; use it as a context manager. Safe for several threads.
 
     Parameters
@@ -160,14 +160,6 @@ class RoutedSession:
 
     def __repr__(self) -> str:
         return f"<RoutedSession over {', '.join(self.machines)}; inputs arise on {self._network.end_node!r}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of models and connections; the session cannot run afterwards."""

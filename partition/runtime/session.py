@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graph_io import runtime_reason
 from graph_io.codecs import coded_name
+from partition.closing import Closing
 from partition.errors import InputError
 from partition.plan import Plan, Runnable
 from partition.plan_records import ModelInfo, TensorInfo
@@ -35,7 +35,7 @@ _NUMPY_TYPES = {
 } | {f"{sign}int{bits}": np.dtype(f"{sign}int{bits}").type for sign in ("", "u") for bits in (8, 16, 32, 64)}
 
 
-class SplitSession:
+class SplitSession(Closing):
     """The parts of a plan, open and ready to run; use it as a context manager.
 
     Parameters
@@ -77,14 +77,6 @@ class SplitSession:
 
     def __repr__(self) -> str:
         return f"<SplitSession of {self._plan.model.name!r}, {len(self._steps)} parts>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the runtime's sessions; the session cannot run afterwards."""
